@@ -1,0 +1,78 @@
+import { z } from "zod";
+import { lifetimeId, sha256Hex, workspaceId } from "../ids.ts";
+import { limits } from "../limits.ts";
+
+/**
+ * What the root node agent does, and nothing else. The tenant is the socket that the call came in by, never a field.
+ * Every step may be repeated: a second call of the same step answers as the first did.
+ */
+
+const guestFile = z.strictObject({
+  /** Digest of a blob in the host's image store; the agent opens it by digest, so no path comes from outside. */
+  blob: sha256Hex,
+  /** Where the VMM sees it inside its jail; the file is bound read-only. */
+  target: z.string().regex(/^\/vm\/[a-z0-9-]{1,32}$/),
+});
+
+export const prepareRequest = z.strictObject({
+  workspace: workspaceId,
+  diskMib: z.int().min(limits.diskMib.min).max(limits.diskMib.max),
+});
+
+export const launchRequest = z.strictObject({
+  workspace: workspaceId,
+  lifetime: lifetimeId,
+  vmm: z.enum(["qemu"]),
+  /** The VMM's arguments. Not trusted: the jail bounds what they can do (own uid, namespaces, only the files below). */
+  argv: z.array(z.string().max(4096)).max(200),
+  files: z.array(guestFile).max(8),
+  /** Give /dev/kvm to the jail. */
+  kvm: z.boolean(),
+  cpus: z.int().min(limits.cpus.min).max(limits.cpus.max),
+  /** Guest memory; the cgroup's limit adds the VMM's own overhead. */
+  memoryMib: z.int().min(limits.memoryMib.min).max(limits.memoryMib.max),
+});
+export type LaunchRequest = z.infer<typeof launchRequest>;
+
+/** Fixed names inside the jail, and descriptors that the launcher passes to the VMM. */
+export const jail = {
+  /** The writable disk. */
+  disk: "/vm/overlay",
+  /** A listening UNIX socket for the guest's channel; the tenant's channel process owns its path. */
+  channelFd: 10,
+  /** A listening UNIX socket for the VMM's control protocol (QMP); the broker owns its path. */
+  monitorFd: 11,
+} as const;
+
+export const vmStatus = z.strictObject({
+  workspace: workspaceId,
+  lifetime: lifetimeId.optional(),
+  /** `prepared`: disk and namespaces exist, no VMM. `exited`: the last VMM has ended. */
+  state: z.enum(["prepared", "running", "exited"]),
+  /** Exit of the last VMM. */
+  exit: z.strictObject({ code: z.int().optional(), signal: z.int().optional() }).optional(),
+  uid: z.int().optional(),
+  pid: z.int().optional(),
+  notEnforced: z.array(z.string().max(100)).max(16),
+});
+export type VmStatus = z.infer<typeof vmStatus>;
+
+const one = z.strictObject({ workspace: workspaceId });
+const none = z.strictObject({});
+
+export const nodeContract = {
+  /** Makes uid, namespace, cgroup, folder and disk. Codes: `disk-full`, `uids-exhausted`. */
+  prepare: { request: prepareRequest, response: vmStatus },
+  /** Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `launch-failed`. */
+  launch: { request: launchRequest, response: vmStatus },
+  /** SIGKILL, then waits for the end. Nothing happens when it does not run. */
+  kill: { request: one, response: vmStatus },
+  /** Answers when the VMM of this workspace does not run (any more), or after `timeoutMs` with the state then. */
+  awaitExit: {
+    request: z.strictObject({ workspace: workspaceId, timeoutMs: z.int().min(0).max(60_000) }),
+    response: vmStatus,
+  },
+  /** Kills and removes everything of the workspace: disk, folder, namespace, cgroup, uid. */
+  remove: { request: one, response: none },
+  list: { request: none, response: z.strictObject({ vms: z.array(vmStatus).max(10_000) }) },
+} as const;
