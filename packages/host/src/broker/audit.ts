@@ -1,0 +1,45 @@
+import { generateKeyPairSync } from "node:crypto";
+import { join } from "node:path";
+import type { TenantAnchor } from "@exai/api/host";
+import { type EventAction, openSpool, type Spool } from "@exai/audit";
+import type { Clock, Logger, WorkspaceId } from "@exai/base";
+
+/** One tenant's audit log as the broker writes it. */
+export class TenantAudit {
+  readonly #spool: Spool;
+  readonly #clock: Clock;
+
+  constructor(spool: Spool, clock: Clock) {
+    this.#spool = spool;
+    this.#clock = clock;
+  }
+
+  /** For a step that grants or widens: durable before it returns, or the step is not taken. @throws AuditError */
+  async grant(action: EventAction, workspace: WorkspaceId, detail: Record<string, string>, actor = "host"): Promise<void> {
+    await this.#spool.grant(this.#event(action, workspace, detail, actor));
+  }
+
+  /** For a step that contains: never waits, never throws. */
+  contain(action: EventAction, workspace: WorkspaceId, detail: Record<string, string>, actor = "host"): void {
+    this.#spool.contain(this.#event(action, workspace, detail, actor));
+  }
+
+  #event(action: EventAction, workspace: WorkspaceId, detail: Record<string, string>, actor: string) {
+    return { ts: this.#clock.nowMs(), actor, action, target: workspace, workspace, outcome: "ok" as const, detail };
+  }
+}
+
+export async function openTenantAudit(
+  options: { spoolFolder: string; quotaBytes: number; anchor: TenantAnchor; clock: Clock; logger: Logger },
+): Promise<TenantAudit> {
+  const { anchor } = options;
+  const spool = await openSpool({
+    folder: join(options.spoolFolder, anchor.tenant, "broker"),
+    tenant: anchor.tenant,
+    writer: "broker",
+    logKey: anchor.logKey,
+    quotaBytes: options.quotaBytes,
+    gapKey: generateKeyPairSync("ed25519").privateKey,
+  });
+  return new TenantAudit(spool, options.clock);
+}

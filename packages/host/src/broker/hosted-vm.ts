@@ -1,0 +1,151 @@
+import type { WorkspaceSpec } from "@exai/api";
+import type { channelContract, nodeContract, VmStatus } from "@exai/api/host";
+import { type Clock, errorCode, newLifetimeId, type WorkspaceId } from "@exai/base";
+import { type IpcClient, IpcError } from "@exai/ipc";
+import { type Accelerator, memoryOverheadMib, planQemu, type VerifiedImage } from "@exai/machine";
+import { HostError } from "../errors.ts";
+import type { TenantAudit } from "./audit.ts";
+import type { Capacity } from "./capacity.ts";
+import type { Launched, Microvm } from "./microvm.ts";
+
+export interface HostedVmOptions {
+  workspace: WorkspaceId;
+  spec: WorkspaceSpec;
+  /** When the broker took the intent, on the monotonic clock. */
+  admittedMs: number;
+  clock: Clock;
+  node: IpcClient<typeof nodeContract>;
+  channel: IpcClient<typeof channelContract>;
+  audit: TenantAudit;
+  capacity: Capacity;
+  loadImage(digest: string): Promise<VerifiedImage>;
+  accelerator: Accelerator;
+  tscKhz: number | undefined;
+  /** Given for every VM of this host: what can't be held here. */
+  notEnforced: readonly string[];
+}
+
+const readyMs = 120_000;
+/** How long one call for readiness waits, before it looks whether the VMM still lives. */
+const readySliceMs = 10_000;
+
+export class HostedVm implements Microvm {
+  readonly #o: HostedVmOptions;
+  #admittedMs: number;
+  #launchedMs = 0;
+
+  constructor(options: HostedVmOptions) {
+    this.#o = options;
+    this.#admittedMs = options.admittedMs;
+  }
+
+  /** A later start counts its own time. */
+  restartClock(nowMs: number): void {
+    this.#admittedMs = nowMs;
+  }
+
+  async isRunning(): Promise<boolean> {
+    return (await this.#status()).state === "running";
+  }
+
+  async #status(): Promise<VmStatus> {
+    const { workspace, node } = this.#o;
+    // Asked with no patience: the answer is the state now.
+    return node.call("awaitExit", { workspace, timeoutMs: 0 });
+  }
+
+  async launch(): Promise<Launched> {
+    const { workspace, spec, node, capacity, clock } = this.#o;
+    capacity.reserve(workspace, spec.memoryMib + memoryOverheadMib);
+    const image = await this.#o.loadImage(spec.image);
+    const lifetime = newLifetimeId();
+    await this.#o.audit.grant("vm.boot", workspace, { lifetime, image: spec.image });
+    await node.call("prepare", { workspace, diskMib: spec.diskMib });
+    const plan = planQemu({ image, cpus: spec.cpus, memoryMib: spec.memoryMib, accelerator: this.#o.accelerator, tscKhz: this.#o.tscKhz });
+    const status = await node.call("launch", { workspace, lifetime, cpus: spec.cpus, memoryMib: spec.memoryMib, ...plan });
+    this.#launchedMs = clock.monotonicMs();
+    return {
+      lifetime,
+      notEnforced: [...this.#o.notEnforced, ...status.notEnforced],
+      timings: { admitMs: this.#launchedMs - this.#admittedMs },
+    };
+  }
+
+  async awaitReady(signal: AbortSignal) {
+    const { workspace, channel, clock } = this.#o;
+    const untilMs = clock.monotonicMs() + readyMs;
+    for (;;) {
+      try {
+        const call = channel.call("awaitReady", { workspace, timeoutMs: readySliceMs }, { timeoutMs: readySliceMs + 5_000 });
+        const ready = await orInterrupted(call, signal);
+        const nowMs = clock.monotonicMs();
+        // After a restart of the broker nobody knows when the VM was launched.
+        const timings = this.#launchedMs === 0 ? {} : { bootMs: nowMs - this.#launchedMs, readyMs: nowMs - this.#admittedMs };
+        await this.#o.audit.grant("vm.ready", workspace, { kernel: ready.kernelRelease });
+        return { kernel: ready.kernelRelease, timings };
+      } catch (error) {
+        if (!isNotReady(error)) throw error;
+        if (!(await this.isRunning())) throw new HostError("missing", "the microVM ended before its guest was ready; see its console log", { cause: error });
+        if (clock.monotonicMs() > untilMs) {
+          throw new HostError("missing", `the guest was not ready after ${readyMs / 1000} s; see its console log`, { cause: error });
+        }
+      }
+    }
+  }
+
+  async awaitExit(signal: AbortSignal): Promise<{ clean: boolean } | undefined> {
+    const { workspace, node } = this.#o;
+    while (!signal.aborted) {
+      const call = node.call("awaitExit", { workspace, timeoutMs: 50_000 }, { timeoutMs: 60_000 });
+      const status = await orInterrupted(call, signal).catch((error: unknown) => {
+        if (errorCode(error) === "interrupted") return undefined;
+        throw error;
+      });
+      if (status !== undefined && status.state !== "running") return { clean: status.exit?.code === 0 };
+    }
+    return undefined;
+  }
+
+  async shutdown(graceMs: number): Promise<void> {
+    const { workspace, channel, node } = this.#o;
+    try {
+      await channel.call("shutdown", { workspace, graceMs }, { timeoutMs: graceMs + 2_000 });
+      await node.call("awaitExit", { workspace, timeoutMs: graceMs + 3_000 }, { timeoutMs: graceMs + 8_000 });
+    } catch (error) {
+      // A guest that does not go by itself is killed next, whatever the reason.
+      if (!(error instanceof IpcError)) throw error;
+    }
+  }
+
+  async kill(why: string): Promise<void> {
+    const { workspace, node, capacity, audit } = this.#o;
+    audit.contain("vm.exit", workspace, { why });
+    await node.call("kill", { workspace });
+    capacity.release(workspace);
+  }
+
+  async remove(): Promise<void> {
+    const { workspace, node, capacity, audit } = this.#o;
+    audit.contain("workspace.destroy", workspace, {});
+    await node.call("remove", { workspace });
+    capacity.release(workspace);
+  }
+}
+
+const isNotReady = (error: unknown): boolean =>
+  error instanceof IpcError && (error.code === "timeout" || (error.code === "refused" && (error.remoteCode === "not-ready" || error.remoteCode === "no-vm")));
+
+/** @throws HostError `interrupted` when the signal fires first; the call itself goes on and its answer is dropped */
+async function orInterrupted<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
+  call.catch(() => undefined);
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(new HostError("interrupted", "the goal changed"));
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([call, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    promise.catch(() => undefined);
+  }
+}

@@ -1,0 +1,61 @@
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { lifetimeId, observation, observedPhase, tenantId, timestamp, workspaceId } from "@exai/api";
+import { isId, type WorkspaceId } from "@exai/base";
+import { ledgerSchema } from "@exai/policy";
+import { z } from "zod";
+import { HostError } from "../errors.ts";
+import { writeFileDurably } from "../home/files.ts";
+
+/** One workspace as this host knows it. The journal, not the control plane, is the truth about what exists. */
+const journalEntry = z.strictObject({
+  version: z.literal(1),
+  workspace: workspaceId,
+  tenant: tenantId,
+  ledger: ledgerSchema,
+  /** The control plane's wish, kept so that a restart without it does not start what it stopped. */
+  halted: z.boolean(),
+  /** The control plane does not list it: kept, and said. */
+  quarantined: z.boolean(),
+  state: z.strictObject({
+    phase: observedPhase,
+    message: z.string().max(500).optional(),
+    lifetime: lifetimeId.optional(),
+    answeredSerial: timestamp,
+    timings: observation.shape.timings,
+    kernel: z.string().max(100).optional(),
+    notEnforced: z.array(z.string().max(100)).max(16),
+  }),
+});
+export type JournalEntry = z.infer<typeof journalEntry>;
+
+/** One file a workspace, each written as a whole: a kill at any instant leaves the old entry or the new one. */
+export class Journal {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** @throws HostError `journal`: a damaged entry stops the broker, since guessing could lose a workspace */
+  load(): JournalEntry[] {
+    const entries: JournalEntry[] = [];
+    for (const file of readdirSync(this.#folder)) {
+      if (!file.endsWith(".json") || !isId(file.slice(0, -5))) continue; // a `.new` that was never renamed
+      try {
+        entries.push(journalEntry.parse(JSON.parse(readFileSync(join(this.#folder, file), "utf8"))));
+      } catch (cause) {
+        throw new HostError("journal", `the journal entry ${file} is damaged; restore it or move it away`, { cause });
+      }
+    }
+    return entries;
+  }
+
+  save(entry: JournalEntry): void {
+    writeFileDurably(join(this.#folder, `${entry.workspace}.json`), `${JSON.stringify(entry)}\n`, 0o600);
+  }
+
+  forget(workspace: WorkspaceId): void {
+    rmSync(join(this.#folder, `${workspace}.json`), { force: true });
+  }
+}

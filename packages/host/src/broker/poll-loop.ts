@@ -1,0 +1,91 @@
+import type { Observation, PollRequest, PollResponse } from "@exai/api";
+import { type Clock, describeError, type HostId, type Logger, type TenantId, type WorkspaceId } from "@exai/base";
+import { errorCode } from "@exai/base";
+import { Notifier } from "./notifier.ts";
+
+const longPollMs = 25_000;
+const longestBackoffMs = 5_000;
+const batch = 500;
+
+export interface PollLoopOptions {
+  host: HostId;
+  poll(body: PollRequest, signal: AbortSignal): Promise<PollResponse>;
+  apply(answer: PollResponse): Promise<void>;
+  endpoints(): readonly { tenant: TenantId; url: string }[];
+  clock: Clock;
+  logger: Logger;
+  signal: AbortSignal;
+}
+
+/**
+ * Two loops to the control plane: one waits for news, the other tells ours as soon as there are any. Both only dial
+ * out. A control plane that is away changes nothing on this host.
+ */
+export class PollLoop {
+  readonly #o: PollLoopOptions;
+  readonly #news = new Notifier();
+  readonly #unsent = new Map<WorkspaceId, Observation>();
+  #version = 0;
+  #connected = false;
+
+  constructor(options: PollLoopOptions) {
+    this.#o = options;
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** The newest word on a workspace; older unsent ones are replaced. */
+  tell(observation: Observation): void {
+    this.#unsent.set(observation.workspace, observation);
+    this.#news.notify();
+  }
+
+  /** Endpoints have changed. */
+  nudge(): void {
+    this.#news.notify();
+  }
+
+  async run(): Promise<void> {
+    await Promise.all([this.#repeat(() => this.#listen()), this.#repeat(() => this.#report())]);
+  }
+
+  async #repeat(step: () => Promise<void>): Promise<void> {
+    let backoffMs = 20;
+    while (!this.#o.signal.aborted) {
+      try {
+        await step();
+        this.#connected = true;
+        backoffMs = 20;
+      } catch (error) {
+        if (this.#o.signal.aborted) return;
+        if (this.#connected) this.#o.logger.log("warn", "the control plane is away", { reason: describeError(error), code: errorCode(error) });
+        this.#connected = false;
+        await this.#o.clock.sleep(backoffMs);
+        backoffMs = Math.min(backoffMs * 2, longestBackoffMs);
+      }
+    }
+  }
+
+  async #listen(): Promise<void> {
+    const answer = await this.#o.poll(this.#request(longPollMs, []), this.#o.signal);
+    this.#version = answer.version;
+    await this.#o.apply(answer);
+  }
+
+  async #report(): Promise<void> {
+    await this.#news.wait(longPollMs);
+    const sending = [...this.#unsent.values()].slice(0, batch);
+    await this.#o.poll(this.#request(0, sending), this.#o.signal);
+    for (const each of sending) {
+      // What was told meanwhile is newer and stays.
+      if (this.#unsent.get(each.workspace) === each) this.#unsent.delete(each.workspace);
+    }
+    if (this.#unsent.size > 0) this.#news.notify();
+  }
+
+  #request(waitMs: number, observations: Observation[]): PollRequest {
+    return { host: this.#o.host, version: this.#version, waitMs, observations, endpoints: [...this.#o.endpoints()] };
+  }
+}

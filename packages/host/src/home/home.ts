@@ -1,0 +1,77 @@
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { newHostId } from "@exai/base";
+import { z } from "zod";
+import { HostError } from "../errors.ts";
+import { ensureFolder, writeFileDurably } from "./files.ts";
+import { type HomePaths, homePaths, uidOffsets } from "./paths.ts";
+import { claimUidRange } from "./uid-range.ts";
+
+/** Rises when an older program could not work with the folder any more. */
+const version = 1;
+
+const homeFile = z.strictObject({
+  version: z.literal(version),
+  /** Names namespaces, cgroups and the run folder of this stack. */
+  stack: z.string().regex(/^[a-z2-7]{8}$/),
+  createdAt: z.iso.datetime(),
+});
+
+export interface Home {
+  readonly paths: HomePaths;
+  readonly stack: string;
+  readonly uidBase: number;
+}
+
+/**
+ * Opens the state folder, or makes it.
+ * @throws HostError `newer-home`, `home`, `uids`
+ */
+export function openHome(path: string, nowMs: number): Home {
+  ensureFolder(path, 0o711);
+  const home = realpathSync(path);
+  const paths = homePaths(home);
+  if (!existsSync(paths.homeFile)) {
+    const fresh = { version, stack: newHostId().slice(0, 8), createdAt: new Date(nowMs).toISOString() };
+    writeFileDurably(paths.homeFile, `${JSON.stringify(fresh)}\n`);
+  }
+  const { stack } = readHome(paths);
+  const uidBase = claimUidRange(home);
+  makeFolders(paths, uidBase);
+  return { paths, stack, uidBase };
+}
+
+/** The stack's name of a home that exists. @throws HostError `home` when there is none */
+export function readStackName(home: string): string {
+  if (!existsSync(homePaths(home).homeFile)) throw new HostError("home", `${home} holds no stack; start one with 'exai up -d'`);
+  return readHome(homePaths(home)).stack;
+}
+
+function readHome(paths: HomePaths): z.infer<typeof homeFile> {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(paths.homeFile, "utf8"));
+  } catch (cause) {
+    throw new HostError("home", `${paths.homeFile} can't be read; restore it or choose another EXAI_HOME`, { cause });
+  }
+  const found = z.looseObject({ version: z.number() }).safeParse(value);
+  if (found.success && found.data.version > version) {
+    throw new HostError(
+      "newer-home",
+      `${paths.home} was written by a newer exai (format ${found.data.version}, this one knows ${version}); use that version`,
+    );
+  }
+  const parsed = homeFile.safeParse(value);
+  if (!parsed.success) throw new HostError("home", `${paths.homeFile} is damaged; restore it or choose another EXAI_HOME`);
+  return parsed.data;
+}
+
+function makeFolders(paths: HomePaths, uidBase: number): void {
+  const owner = (offset: number) => ({ uid: uidBase + offset, gid: uidBase + offset });
+  for (const each of [paths.tenantAnchors, paths.releases, paths.logs]) ensureFolder(each, 0o755);
+  ensureFolder(paths.spool, 0o755);
+  ensureFolder(paths.vms, 0o711);
+  ensureFolder(paths.clients, 0o700);
+  ensureFolder(paths.host, 0o700, owner(uidOffsets.broker));
+  ensureFolder(paths.journal, 0o700, owner(uidOffsets.broker));
+  ensureFolder(paths.control, 0o700, owner(uidOffsets.control));
+}
