@@ -1,0 +1,228 @@
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { UniversalClientFn, UniversalClientRequest, UniversalClientResponse } from "@connectrpc/connect/protocol";
+import { deadlineOf } from "./deadlines.ts";
+import { type AssemblyBudget, EnvelopeAssembler } from "./envelopes.ts";
+import { GuestError } from "./errors.ts";
+import type { HttpSession } from "./http-session.ts";
+
+/**
+ * What Connect's gRPC transport sends its calls through. Its own client over `node:http2` keeps a message's pieces in a
+ * list and allocates what a length prefix claims; this one cuts at message borders within a budget, and ends calls that
+ * a guest leaves hanging.
+ */
+export function createGuestHttpClient(session: HttpSession, budget: AssemblyBudget): UniversalClientFn {
+  return async (request) => {
+    const call = openCall(session, request);
+    void send(call, request, session.limits.stallTimeoutMs);
+    const header = await call.response;
+    const trailer = new Headers();
+    call.stream.once("trailers", (fields: IncomingHttpHeaders) => copyHeaders(fields, trailer));
+    return {
+      status: header[":status"] ?? 0,
+      header: copyHeaders(header),
+      body: receive(call, session, budget),
+      trailer,
+    };
+  };
+}
+
+type ResponseHeader = IncomingHttpHeaders & { ":status"?: number };
+
+interface Call {
+  readonly stream: ClientHttp2Stream;
+  readonly response: Promise<ResponseHeader>;
+  /** Ends the call on our side; the first reason wins and is what the caller sees. */
+  fail(reason: unknown): void;
+  readonly reason: () => unknown;
+}
+
+function openCall(session: HttpSession, request: UniversalClientRequest): Call {
+  const { pathname } = new URL(request.url);
+  let stream: ClientHttp2Stream;
+  try {
+    stream = session.request(requestHeaders(request, pathname));
+  } catch (error) {
+    throw toConnectError(error);
+  }
+  let reason: unknown;
+  const fail = (why: unknown) => {
+    reason ??= why;
+    if (!stream.closed)
+      stream.close(why instanceof GuestError ? constants.NGHTTP2_INTERNAL_ERROR : constants.NGHTTP2_CANCEL);
+    stream.destroy();
+  };
+  const { response, reject } = awaitResponse(stream);
+  const release = watchDeadline(stream, deadlineOf(pathname, session.limits), request, fail);
+  const abort = () => fail(request.signal?.reason);
+  request.signal?.addEventListener("abort", abort, { once: true });
+  stream.on("error", (error) => {
+    reason ??= error;
+  });
+  stream.once("close", () => {
+    release();
+    request.signal?.removeEventListener("abort", abort);
+    reason ??= session.fault ?? resetReason(stream.rstCode);
+    reject(toConnectError(reason ?? new GuestError("guest-misbehaved", "the guest ended a call without an answer")));
+  });
+  if (request.signal?.aborted) abort();
+  return { stream, response, fail, reason: () => reason };
+}
+
+function awaitResponse(stream: ClientHttp2Stream) {
+  let reject: (error: unknown) => void = () => undefined;
+  const response = new Promise<ResponseHeader>((resolve, no) => {
+    reject = no;
+    stream.once("response", resolve);
+  });
+  return { response, reject };
+}
+
+/** Starts the timers of the call; returns what stops them. */
+function watchDeadline(
+  stream: ClientHttp2Stream,
+  deadline: ReturnType<typeof deadlineOf>,
+  request: UniversalClientRequest,
+  fail: (reason: unknown) => void,
+): () => void {
+  const late = (what: string, ms: number) =>
+    setTimeout(() => fail(new GuestError("stalled", `the guest ${what} within ${ms} ms`)), ms);
+  const timers: NodeJS.Timeout[] = [];
+  // A caller's own deadline is in the header and fires by its signal.
+  const own = request.header.has("grpc-timeout");
+  if (deadline.totalMs !== undefined && !own) timers.push(late("did not answer", deadline.totalMs));
+  if (deadline.headersMs !== undefined) {
+    const timer = late("did not begin to answer", deadline.headersMs);
+    timers.push(timer);
+    stream.once("response", () => clearTimeout(timer));
+  }
+  return () => {
+    for (const timer of timers) clearTimeout(timer);
+  };
+}
+
+/** Writes the request as the guest takes it. */
+async function send(call: Call, request: UniversalClientRequest, stallMs: number): Promise<void> {
+  const { stream } = call;
+  const { pathname } = new URL(request.url);
+  const stalls = deadlineOf(pathname, undefined).uploads;
+  try {
+    for await (const chunk of request.body ?? []) {
+      if (stream.destroyed || stream.writableEnded) return;
+      if (!stream.write(chunk)) await drained(stream, stalls ? stallMs : undefined);
+    }
+    if (!stream.destroyed) stream.end();
+    if (stalls) awaitAnswer(call, stallMs);
+  } catch (error) {
+    call.fail(error);
+  }
+}
+
+/** @throws GuestError `stalled`; returns early when the stream has ended */
+async function drained(stream: ClientHttp2Stream, stallMs: number | undefined): Promise<void> {
+  if (stream.destroyed) return;
+  await new Promise<void>((resolve, reject) => {
+    const timer =
+      stallMs === undefined
+        ? undefined
+        : setTimeout(() => reject(new GuestError("stalled", `the guest took no bytes for ${stallMs} ms`)), stallMs);
+    const done = () => {
+      clearTimeout(timer);
+      stream.off("drain", done);
+      stream.off("close", done);
+      resolve();
+    };
+    stream.once("drain", done);
+    stream.once("close", done);
+  });
+}
+
+function awaitAnswer(call: Call, stallMs: number): void {
+  const timer = setTimeout(
+    () => call.fail(new GuestError("stalled", `the guest did not answer an upload for ${stallMs} ms`)),
+    stallMs,
+  );
+  call.stream.once("response", () => clearTimeout(timer));
+  call.stream.once("close", () => clearTimeout(timer));
+}
+
+/** Whole messages as the caller asks for them; what nobody asks for stays in the stream's window. */
+async function* receive(call: Call, session: HttpSession, budget: AssemblyBudget): AsyncGenerator<Uint8Array> {
+  const { stream } = call;
+  using messages = new EnvelopeAssembler(session.limits.messageBytes, budget);
+  try {
+    for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      if (stream.id !== undefined) session.meter.drained(stream.id);
+      yield* messages.push(chunk);
+    }
+    const reason = call.reason() ?? session.fault ?? resetReason(stream.rstCode);
+    if (reason !== undefined) throw reason;
+    if (!messages.empty) throw new GuestError("guest-misbehaved", "the guest ended a call within a message");
+  } catch (error) {
+    const fault = call.reason() ?? error;
+    call.fail(fault);
+    // Only a guest that breaks the rules does this; the next call would meet the same.
+    if (fault instanceof GuestError && fault.code === "guest-misbehaved") session.fail(fault);
+    throw toConnectError(fault);
+  } finally {
+    if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+    stream.destroy();
+  }
+}
+
+function requestHeaders(request: UniversalClientRequest, path: string): OutgoingHttpHeaders {
+  const headers: OutgoingHttpHeaders = {
+    ":method": request.method,
+    ":path": path,
+    ":scheme": "http",
+    ":authority": "guest",
+  };
+  request.header.forEach((value, name) => {
+    headers[name] = value;
+  });
+  return headers;
+}
+
+function copyHeaders(fields: IncomingHttpHeaders, into = new Headers()): Headers {
+  for (const [name, value] of Object.entries(fields)) {
+    if (name.startsWith(":") || value === undefined) continue;
+    for (const one of Array.isArray(value) ? value : [value]) into.append(name, String(one));
+  }
+  return into;
+}
+
+/** What a reset of one call means; NO_ERROR is a plain end. */
+function resetReason(code: number | undefined): Error | undefined {
+  switch (code) {
+    case undefined:
+    case constants.NGHTTP2_NO_ERROR:
+      return undefined;
+    case constants.NGHTTP2_REFUSED_STREAM:
+      return new ConnectError("the guest refused the call", Code.Unavailable);
+    case constants.NGHTTP2_ENHANCE_YOUR_CALM:
+      return new ConnectError("the call's headers or frames were over a limit", Code.ResourceExhausted);
+    default:
+      return new ConnectError(`the guest reset the call (HTTP/2 code ${code})`, Code.Aborted);
+  }
+}
+
+const codes = {
+  "no-guest": Code.Unavailable,
+  "channel-lost": Code.Unavailable,
+  unresponsive: Code.Unavailable,
+  closed: Code.Unavailable,
+  "guest-misbehaved": Code.Internal,
+  "wrong-contract": Code.FailedPrecondition,
+  "too-many-calls": Code.ResourceExhausted,
+  stalled: Code.DeadlineExceeded,
+} as const;
+
+export function toConnectError(reason: unknown): ConnectError {
+  if (reason instanceof ConnectError) return reason;
+  if (reason instanceof GuestError) {
+    return new ConnectError(reason.message, codes[reason.code], undefined, undefined, reason);
+  }
+  return ConnectError.from(reason, Code.Internal);
+}
+
+export type { UniversalClientResponse };
