@@ -36,7 +36,9 @@ export const stackStatus = z.strictObject({
   accelerator: z.enum(["kvm", "tcg"]),
   acceleratorReason: z.string(),
   production: z.boolean(),
-  processes: z.array(z.strictObject({ name: z.string(), pid: z.int().optional(), restarts: z.int(), pssMib: z.number().optional() })),
+  processes: z.array(
+    z.strictObject({ name: z.string(), pid: z.int().optional(), restarts: z.int(), pssMib: z.number().optional() }),
+  ),
   tenants: z.array(z.strictObject({ tenant: z.string(), name: z.string() })),
   broker: brokerContract.status.response.optional(),
   /** What this build does not protect yet, and what this host can't: said, never hidden. */

@@ -23,14 +23,32 @@ export function startChild(spec: ChildSpec): ChildProcess {
 }
 
 /** A process that outlives us; its output goes to the given descriptor. */
-export function startDetached(argv: readonly [string, ...string[]], environment: NodeJS.ProcessEnv, outputFd: number): ChildProcess {
+export function startDetached(
+  argv: readonly [string, ...string[]],
+  environment: NodeJS.ProcessEnv,
+  outputFd: number,
+): ChildProcess {
   const [file, ...args] = argv;
-  const child = spawn(file, args, { detached: true, env: environment, cwd: "/", stdio: ["ignore", outputFd, outputFd] });
+  const child = spawn(file, args, {
+    detached: true,
+    env: environment,
+    cwd: "/",
+    stdio: ["ignore", outputFd, outputFd],
+  });
   child.unref();
   return child;
 }
 
 /** Runs a program to its end. Bounded in time and output. */
-export async function run(file: string, args: readonly string[], timeoutMs = 10_000): Promise<{ stdout: string; stderr: string }> {
-  return execute(file, [...args], { env: cleanEnvironment, timeout: timeoutMs, maxBuffer: 1 << 20, killSignal: "SIGKILL" });
+export async function run(
+  file: string,
+  args: readonly string[],
+  timeoutMs = 10_000,
+): Promise<{ stdout: string; stderr: string }> {
+  return execute(file, [...args], {
+    env: cleanEnvironment,
+    timeout: timeoutMs,
+    maxBuffer: 1 << 20,
+    killSignal: "SIGKILL",
+  });
 }

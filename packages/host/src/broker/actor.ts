@@ -137,7 +137,11 @@ export class WorkspaceActor {
     const now = this.#deps.clock.nowMs();
     while (this.#restarts[0] !== undefined && this.#restarts[0] < now - restartWindowMs) this.#restarts.shift();
     if (this.#restarts.length >= restartLimit) {
-      this.#set({ phase: "failed", message: "the microVM died too often; see its console log", answeredSerial: serial });
+      this.#set({
+        phase: "failed",
+        message: "the microVM died too often; see its console log",
+        answeredSerial: serial,
+      });
       return true;
     }
     this.#restarts.push(now);

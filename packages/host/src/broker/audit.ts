@@ -15,7 +15,12 @@ export class TenantAudit {
   }
 
   /** For a step that grants or widens: durable before it returns, or the step is not taken. @throws AuditError */
-  async grant(action: EventAction, workspace: WorkspaceId, detail: Record<string, string>, actor = "host"): Promise<void> {
+  async grant(
+    action: EventAction,
+    workspace: WorkspaceId,
+    detail: Record<string, string>,
+    actor = "host",
+  ): Promise<void> {
     await this.#spool.grant(this.#event(action, workspace, detail, actor));
   }
 
@@ -29,9 +34,13 @@ export class TenantAudit {
   }
 }
 
-export async function openTenantAudit(
-  options: { spoolFolder: string; quotaBytes: number; anchor: TenantAnchor; clock: Clock; logger: Logger },
-): Promise<TenantAudit> {
+export async function openTenantAudit(options: {
+  spoolFolder: string;
+  quotaBytes: number;
+  anchor: TenantAnchor;
+  clock: Clock;
+  logger: Logger;
+}): Promise<TenantAudit> {
   const { anchor } = options;
   const spool = await openSpool({
     folder: join(options.spoolFolder, anchor.tenant, "broker"),

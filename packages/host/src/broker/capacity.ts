@@ -22,7 +22,10 @@ export class Capacity {
     }
     const free = this.#limit.memoryMib - this.promisedMib;
     if (memoryMib > free) {
-      throw new HostError("admission", `${memoryMib} MiB of memory do not fit: ${Math.max(0, free)} MiB are free on this host`);
+      throw new HostError(
+        "admission",
+        `${memoryMib} MiB of memory do not fit: ${Math.max(0, free)} MiB are free on this host`,
+      );
     }
     this.#promised.set(workspace, memoryMib);
   }

@@ -31,7 +31,8 @@ export class ControlClient implements Disposable {
 
   #post(path: string, body: string, signal: AbortSignal, waitMs: number): Promise<string> {
     return new Promise((resolve, reject) => {
-      const fail = (cause: unknown) => reject(new HostError("control", "the control plane can't be reached", { cause }));
+      const fail = (cause: unknown) =>
+        reject(new HostError("control", "the control plane can't be reached", { cause }));
       const call = request(
         {
           socketPath: this.#options.socket,
@@ -67,7 +68,15 @@ export class ControlClient implements Disposable {
   #token(): string {
     const now = Math.floor(this.#options.clock.nowMs() / 1000);
     const { host } = this.#options;
-    const claims = { iss: host, aud: audiences.control, sub: "broker", role: "host", iat: now, exp: now + tokenSeconds, jti: randomUUID() };
+    const claims = {
+      iss: host,
+      aud: audiences.control,
+      sub: "broker",
+      role: "host",
+      iat: now,
+      exp: now + tokenSeconds,
+      jti: randomUUID(),
+    };
     const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
     const input = `${encode({ alg: "EdDSA", typ: jwsTypes.control })}.${encode(claims)}`;
     return `${input}.${sign(null, Buffer.from(input), this.#key).toString("base64url")}`;

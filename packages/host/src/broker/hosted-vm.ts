@@ -61,8 +61,20 @@ export class HostedVm implements Microvm {
     const lifetime = newLifetimeId();
     await this.#o.audit.grant("vm.boot", workspace, { lifetime, image: spec.image });
     await node.call("prepare", { workspace, diskMib: spec.diskMib });
-    const plan = planQemu({ image, cpus: spec.cpus, memoryMib: spec.memoryMib, accelerator: this.#o.accelerator, tscKhz: this.#o.tscKhz });
-    const status = await node.call("launch", { workspace, lifetime, cpus: spec.cpus, memoryMib: spec.memoryMib, ...plan });
+    const plan = planQemu({
+      image,
+      cpus: spec.cpus,
+      memoryMib: spec.memoryMib,
+      accelerator: this.#o.accelerator,
+      tscKhz: this.#o.tscKhz,
+    });
+    const status = await node.call("launch", {
+      workspace,
+      lifetime,
+      cpus: spec.cpus,
+      memoryMib: spec.memoryMib,
+      ...plan,
+    });
     this.#launchedMs = clock.monotonicMs();
     return {
       lifetime,
@@ -76,18 +88,28 @@ export class HostedVm implements Microvm {
     const untilMs = clock.monotonicMs() + readyMs;
     for (;;) {
       try {
-        const call = channel.call("awaitReady", { workspace, timeoutMs: readySliceMs }, { timeoutMs: readySliceMs + 5_000 });
+        const call = channel.call(
+          "awaitReady",
+          { workspace, timeoutMs: readySliceMs },
+          { timeoutMs: readySliceMs + 5_000 },
+        );
         const ready = await orInterrupted(call, signal);
         const nowMs = clock.monotonicMs();
         // After a restart of the broker nobody knows when the VM was launched.
-        const timings = this.#launchedMs === 0 ? {} : { bootMs: nowMs - this.#launchedMs, readyMs: nowMs - this.#admittedMs };
+        const timings =
+          this.#launchedMs === 0 ? {} : { bootMs: nowMs - this.#launchedMs, readyMs: nowMs - this.#admittedMs };
         await this.#o.audit.grant("vm.ready", workspace, { kernel: ready.kernelRelease });
         return { kernel: ready.kernelRelease, timings };
       } catch (error) {
         if (!isNotReady(error)) throw error;
-        if (!(await this.isRunning())) throw new HostError("missing", "the microVM ended before its guest was ready; see its console log", { cause: error });
+        if (!(await this.isRunning()))
+          throw new HostError("missing", "the microVM ended before its guest was ready; see its console log", {
+            cause: error,
+          });
         if (clock.monotonicMs() > untilMs) {
-          throw new HostError("missing", `the guest was not ready after ${readyMs / 1000} s; see its console log`, { cause: error });
+          throw new HostError("missing", `the guest was not ready after ${readyMs / 1000} s; see its console log`, {
+            cause: error,
+          });
         }
       }
     }
@@ -133,7 +155,9 @@ export class HostedVm implements Microvm {
 }
 
 const isNotReady = (error: unknown): boolean =>
-  error instanceof IpcError && (error.code === "timeout" || (error.code === "refused" && (error.remoteCode === "not-ready" || error.remoteCode === "no-vm")));
+  error instanceof IpcError &&
+  (error.code === "timeout" ||
+    (error.code === "refused" && (error.remoteCode === "not-ready" || error.remoteCode === "no-vm")));
 
 /** @throws HostError `interrupted` when the signal fires first; the call itself goes on and its answer is dropped */
 async function orInterrupted<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {

@@ -1,6 +1,13 @@
 import type { Observation, PollRequest, PollResponse } from "@exai/api";
-import { type Clock, describeError, type HostId, type Logger, type TenantId, type WorkspaceId } from "@exai/base";
-import { errorCode } from "@exai/base";
+import {
+  type Clock,
+  describeError,
+  errorCode,
+  type HostId,
+  type Logger,
+  type TenantId,
+  type WorkspaceId,
+} from "@exai/base";
 import { Notifier } from "./notifier.ts";
 
 const longPollMs = 25_000;
@@ -60,7 +67,11 @@ export class PollLoop {
         backoffMs = 20;
       } catch (error) {
         if (this.#o.signal.aborted) return;
-        if (this.#connected) this.#o.logger.log("warn", "the control plane is away", { reason: describeError(error), code: errorCode(error) });
+        if (this.#connected)
+          this.#o.logger.log("warn", "the control plane is away", {
+            reason: describeError(error),
+            code: errorCode(error),
+          });
         this.#connected = false;
         await this.#o.clock.sleep(backoffMs);
         backoffMs = Math.min(backoffMs * 2, longestBackoffMs);

@@ -16,7 +16,11 @@ async function importPublicKey(spki: Buffer): Promise<webcrypto.CryptoKey> {
 }
 
 /** The host's own CA (RFC 5280): the certificate that clients pin. */
-export async function makeHostCa(host: HostId, key: { privatePkcs8: Buffer; publicSpki: Buffer }, nowMs: number): Promise<string> {
+export async function makeHostCa(
+  host: HostId,
+  key: { privatePkcs8: Buffer; publicSpki: Buffer },
+  nowMs: number,
+): Promise<string> {
   x509.cryptoProvider.set(webcrypto);
   const publicKey = await importPublicKey(key.publicSpki);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({

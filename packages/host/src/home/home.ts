@@ -42,7 +42,8 @@ export function openHome(path: string, nowMs: number): Home {
 
 /** The stack's name of a home that exists. @throws HostError `home` when there is none */
 export function readStackName(home: string): string {
-  if (!existsSync(homePaths(home).homeFile)) throw new HostError("home", `${home} holds no stack; start one with 'exai up -d'`);
+  if (!existsSync(homePaths(home).homeFile))
+    throw new HostError("home", `${home} holds no stack; start one with 'exai up -d'`);
   return readHome(homePaths(home)).stack;
 }
 
@@ -61,7 +62,8 @@ function readHome(paths: HomePaths): z.infer<typeof homeFile> {
     );
   }
   const parsed = homeFile.safeParse(value);
-  if (!parsed.success) throw new HostError("home", `${paths.homeFile} is damaged; restore it or choose another EXAI_HOME`);
+  if (!parsed.success)
+    throw new HostError("home", `${paths.homeFile} is damaged; restore it or choose another EXAI_HOME`);
   return parsed.data;
 }
 

@@ -28,7 +28,7 @@ export function runPaths(stack: string) {
   const run = join("/run/exai", stack);
   return {
     run,
-    controlSocket: join(run, "control.sock"),
+    controlSocket: join(run, "api", "control.sock"),
     supervisorSocket: join(run, "supervisor.sock"),
     metricsSocket: join(run, "metrics.sock"),
     node: join(run, "node"),

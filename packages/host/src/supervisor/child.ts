@@ -53,7 +53,11 @@ export class SupervisedChild implements AsyncDisposable {
       if (this.#stopping.signal.aborted) return;
       const ranMs = performance.now() - startedMs;
       delayMs = ranMs > settledMs ? firstDelayMs : Math.min(delayMs * 2, longestDelayMs);
-      this.#logger.log("warn", "a process ended and is started again", { child: this.#plan.name, how, ranMs: Math.round(ranMs) });
+      this.#logger.log("warn", "a process ended and is started again", {
+        child: this.#plan.name,
+        how,
+        ranMs: Math.round(ranMs),
+      });
       await waitOrAbort(delayMs, this.#stopping.signal);
     }
   }

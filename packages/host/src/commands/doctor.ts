@@ -1,0 +1,48 @@
+import { resolve } from "node:path";
+import { chooseAccelerator } from "../doctor/accelerator.ts";
+import { type Check, type CheckResult, runCheck } from "../doctor/check.ts";
+import { hostChecks } from "../doctor/host-checks.ts";
+import { homePaths } from "../home/paths.ts";
+import type { CommandIo, HomeOption } from "./io.ts";
+
+export interface DoctorOptions extends HomeOption {
+  imageStore: string;
+}
+
+/** Runs every host check, each with reason and remedy. Exit code 1 when one of severity `fail` is not ok. */
+export async function doctorCommand(options: DoctorOptions, io: CommandIo): Promise<number> {
+  const home = resolve(options.home);
+  const results: CheckResult[] = [];
+  for (const check of [...hostChecks(home), kvmCheck(options.imageStore, homePaths(home).probe)]) {
+    const result = await runCheck(check);
+    results.push(result);
+    if (!io.json) io.stdout(render(result));
+  }
+  const failed = results.filter((each) => !each.ok && each.severity === "fail");
+  if (io.json) io.stdout(`${JSON.stringify({ version: 1, ok: failed.length === 0, checks: results })}\n`);
+  else io.stdout(failed.length === 0 ? "this host can run exai\n" : `${failed.length} checks must be mended first\n`);
+  return failed.length === 0 ? 0 : 1;
+}
+
+function kvmCheck(imageStore: string, memoryFile: string): Check {
+  return {
+    id: "kvm-guest",
+    severity: "warn",
+    reason: "a device that opens is no proof: only a guest that reaches 64-bit user space is",
+    remedy:
+      "enable virtualisation in the firmware, or use a host that is not itself a VM without nested virtualisation",
+    async look() {
+      const chosen = await chooseAccelerator(imageStore, memoryFile);
+      return {
+        ok: chosen.accelerator === "kvm",
+        found: chosen.accelerator === "kvm" ? chosen.reason : `emulation: development only – ${chosen.reason}`,
+      };
+    },
+  };
+}
+
+function render(r: CheckResult): string {
+  const mark = r.ok ? "ok  " : r.severity;
+  const head = `${mark} ${r.id.padEnd(14)} ${r.found}\n`;
+  return r.ok ? head : `${head}     why: ${r.reason}\n     do:  ${r.remedy}\n`;
+}

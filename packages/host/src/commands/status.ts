@@ -1,0 +1,54 @@
+import { resolve } from "node:path";
+import { createIpcClient, IpcError } from "@exai/ipc";
+import { type StackStatus, supervisorContract } from "../contracts.ts";
+import { HostError } from "../errors.ts";
+import { readStackName } from "../home/home.ts";
+import { runPaths } from "../home/paths.ts";
+import type { CommandIo, HomeOption } from "./io.ts";
+
+/** Shows the stack: processes, workspaces, and what is not protected. Exit code 1 when it is not whole. */
+export async function statusCommand(options: HomeOption, io: CommandIo): Promise<number> {
+  const status = await readStatus(resolve(options.home));
+  if (io.json) io.stdout(`${JSON.stringify(status)}\n`);
+  else io.stdout(render(status));
+  return status.ready && status.broker !== undefined ? 0 : 1;
+}
+
+export async function readStatus(home: string): Promise<StackStatus> {
+  using supervisor = createIpcClient(runPaths(readStackName(home)).supervisorSocket, supervisorContract);
+  try {
+    return await supervisor.call("status", {}, { timeoutMs: 10_000 });
+  } catch (cause) {
+    if (!(cause instanceof IpcError) || cause.code !== "connect") throw cause;
+    throw new HostError("not-running", `no stack runs on ${home}; start one with 'exai up -d'`);
+  }
+}
+
+function render(s: StackStatus): string {
+  const lines = [
+    `exai ${s.version} on ${s.home}, up since ${s.startedAt}${s.ready ? "" : " (starting)"}`,
+    `accelerator   ${s.accelerator}: ${s.acceleratorReason}`,
+    `control plane ${s.broker?.controlConnected === true ? "connected" : "away: workspaces go on, nothing new is scheduled"}`,
+    `tenants       ${s.tenants.map((each) => each.name).join(", ")}`,
+  ];
+  const broker = s.broker;
+  if (broker === undefined) lines.push("broker        not answering; it is being started again");
+  else {
+    const counts = Map.groupBy(broker.workspaces, (each) => each.phase);
+    const phases = [...counts].map(([phase, all]) => `${all.length} ${phase}`).join(", ");
+    lines.push(`workspaces    ${phases || "none"}; ${broker.promisedMib} of ${broker.capacityMib} MiB promised`);
+    for (const each of broker.workspaces.filter((one) => one.quarantined)) {
+      lines.push(`  ${each.workspace} is not known to the control plane: kept, quarantined`);
+    }
+  }
+  lines.push("processes");
+  for (const p of s.processes) {
+    const restarts = p.restarts > 0 ? `, started again ${p.restarts} times` : "";
+    lines.push(
+      `  ${p.name.padEnd(20)} ${p.pid === undefined ? "not running" : `pid ${p.pid}, ${p.pssMib ?? 0} MiB`}${restarts}`,
+    );
+  }
+  lines.push("not protected");
+  for (const each of s.notProtected) lines.push(`  - ${each}`);
+  return `${lines.join("\n")}\n`;
+}

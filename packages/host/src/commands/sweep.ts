@@ -1,0 +1,57 @@
+import { existsSync } from "node:fs";
+import { nodeContract } from "@exai/api/host";
+import { createLogger, type Logger } from "@exai/base";
+import { createIpcClient } from "@exai/ipc";
+import { readHostAnchor } from "../enrol/host.ts";
+import { type EnrolledTenant, enrolledTenants } from "../enrol/tenants.ts";
+import { type Home, openHome } from "../home/home.ts";
+import { runPaths } from "../home/paths.ts";
+import { SupervisedChild } from "../supervisor/child.ts";
+import { nodePlan } from "../supervisor/plans.ts";
+import { makeRunFolders, removeRunFolders } from "../supervisor/run-folder.ts";
+import { launcherPath } from "./up.ts";
+
+/**
+ * Removes every microVM of a home whose stack is down, with its disk, namespaces and cgroups. The node agent does it,
+ * as it always does: there is one piece of code that removes a VM.
+ */
+export async function sweep(path: string): Promise<void> {
+  const home = openHome(path, Date.now());
+  if (existsSync(home.paths.hostAnchor)) await removeVms(home);
+  removeRunFolders(home);
+}
+
+async function removeVms(home: Home): Promise<void> {
+  const tenants = enrolledTenants(home);
+  makeRunFolders(home, tenants);
+  const logger = createLogger({ process: "sweep", write: (line) => void process.stderr.write(line) });
+  const plan = nodePlan({
+    home,
+    host: readHostAnchor(home.paths.hostAnchor),
+    tenants,
+    imageStore: home.paths.home,
+    launcher: launcherPath(),
+    qemu: "/usr/bin/qemu-system-x86_64",
+    accelerator: "tcg",
+    tscKhz: undefined,
+    production: false,
+    capacity: { memoryMib: 1, vms: 1 },
+  });
+  await using _agent = new SupervisedChild(plan, logger);
+  for (const tenant of tenants) await removeAll(home, tenant, logger);
+}
+
+async function removeAll(home: Home, { anchor }: EnrolledTenant, logger: Logger): Promise<void> {
+  using node = createIpcClient(runPaths(home.stack).nodeSocket(anchor.tenant), nodeContract);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const { vms } = await node.call("list", {});
+      for (const vm of vms) await node.call("remove", { workspace: vm.workspace }, { timeoutMs: 60_000 });
+      return;
+    } catch (error) {
+      if (attempt >= 100) throw error; // the agent needs a moment to start; five seconds are none
+      if (attempt === 50) logger.log("warn", "the node agent is slow to start");
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  }
+}

@@ -1,0 +1,19 @@
+import { join } from "node:path";
+import { hostTscKhz, probeKvm } from "@exai/machine";
+
+export interface ChosenAccelerator {
+  readonly accelerator: "kvm" | "tcg";
+  readonly reason: string;
+  readonly tscKhz: number | undefined;
+}
+
+/**
+ * KVM where it runs a guest to 64-bit user space, proven by booting one; else emulation. The answer is kept per boot
+ * of the host, since only a new kernel or firmware setting changes it.
+ */
+export async function chooseAccelerator(imageStore: string, memoryFile: string): Promise<ChosenAccelerator> {
+  const probe = await probeKvm({ imageStore, memoryFile });
+  const tscKhz = await hostTscKhz({ memoryFile: join(`${memoryFile}.tsc`) });
+  if (probe.works) return { accelerator: "kvm", reason: "a guest booted to 64-bit user space under KVM", tscKhz };
+  return { accelerator: "tcg", reason: `${probe.reason}; emulation is for development only`, tscKhz };
+}

@@ -1,0 +1,128 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { ChannelConfig, ControlConfig, HostAnchor, NodeConfig } from "@exai/api/host";
+import type { BrokerConfig } from "../broker/config.ts";
+import { channelName, issueChannelCertificate } from "../enrol/certificates.ts";
+import { readPrivateKey } from "../enrol/keys.ts";
+import type { EnrolledTenant } from "../enrol/tenants.ts";
+import type { Home } from "../home/home.ts";
+import { runPaths, uidOffsets } from "../home/paths.ts";
+import type { ChildPlan } from "./child.ts";
+import { serviceArgv } from "./service-argv.ts";
+
+export interface StackOptions {
+  home: Home;
+  host: HostAnchor;
+  tenants: readonly EnrolledTenant[];
+  imageStore: string;
+  launcher: string;
+  qemu: string;
+  accelerator: "kvm" | "tcg";
+  tscKhz: number | undefined;
+  production: boolean;
+  capacity: { memoryMib: number; vms: number };
+}
+
+const packages = resolve(import.meta.dirname, "../../..");
+const mainOf = (name: string, ...path: string[]): string => join(packages, name, "src", ...path, "main.ts");
+const spoolQuotaBytes = 256 << 20;
+
+export function nodePlan(o: StackOptions): ChildPlan {
+  const config: NodeConfig = {
+    vmsFolder: o.home.paths.vms,
+    runFolder: runPaths(o.home.stack).run,
+    imageStore: o.imageStore,
+    launcher: o.launcher,
+    qemu: o.qemu,
+    vmUids: { first: o.home.uidBase + uidOffsets.firstVm, count: uidOffsets.rangeSize - uidOffsets.firstVm },
+    broker: owner(o.home.uidBase + uidOffsets.broker),
+    tenants: o.tenants.map((each) => ({ tenant: each.anchor.tenant, channel: owner(each.channelUid) })),
+    stack: o.home.stack,
+  };
+  return plan(o, "node", [process.execPath, ...nodeFlags, mainOf("node")], async () => config);
+}
+
+export function brokerPlan(o: StackOptions): ChildPlan {
+  const { home } = o;
+  const run = runPaths(home.stack);
+  const config: BrokerConfig = {
+    host: o.host,
+    hostKeyFile: home.paths.hostKey,
+    journalFolder: home.paths.journal,
+    spoolFolder: home.paths.spool,
+    spoolQuotaBytes,
+    imageStore: o.imageStore,
+    releases: releaseKeys(home.paths.releases),
+    controlSocket: run.controlSocket,
+    tenants: o.tenants.map(({ anchor }) => ({
+      anchor,
+      nodeSocket: run.nodeSocket(anchor.tenant),
+      adminSocket: run.adminSocket(anchor.tenant),
+    })),
+    accelerator: o.accelerator,
+    ...(o.tscKhz === undefined ? {} : { tscKhz: o.tscKhz }),
+    capacity: o.capacity,
+    production: o.production,
+    statusSocket: join(home.paths.host, "status.sock"),
+  };
+  const uid = home.uidBase + uidOffsets.broker;
+  return plan(o, "broker", serviceArgv(o.launcher, uid, mainOf("host", "broker"), nodeFlags), async () => config);
+}
+
+export function controlPlan(o: StackOptions): ChildPlan {
+  const { home } = o;
+  const config: ControlConfig = {
+    database: { kind: "sqlite", file: home.paths.database },
+    listen: { kind: "unix", path: runPaths(home.stack).controlSocket },
+    tenants: o.tenants.map((each) => each.anchor),
+    hosts: [o.host],
+  };
+  const uid = home.uidBase + uidOffsets.control;
+  return plan(o, "control", serviceArgv(o.launcher, uid, mainOf("control"), nodeFlags), async () => config);
+}
+
+export function channelPlan(o: StackOptions, { anchor, channelUid }: EnrolledTenant): ChildPlan {
+  const { home, host } = o;
+  const run = runPaths(home.stack);
+  const config = async (): Promise<ChannelConfig> => {
+    const privatePkcs8 = readPrivateKey(home.paths.hostKey).export({ format: "der", type: "pkcs8" });
+    const ca = { certificate: host.caCertificate, privatePkcs8 };
+    const identity = await issueChannelCertificate(ca, channelName(anchor.tenant, host.host), Date.now());
+    return {
+      host: host.host,
+      tenant: anchor,
+      ...identity,
+      runFolder: run.tenant(anchor.tenant),
+      adminSocket: run.adminSocket(anchor.tenant),
+      adminGid: home.uidBase + uidOffsets.broker,
+      spoolFolder: join(home.paths.spool, anchor.tenant),
+      spoolQuotaBytes,
+      listen: { address: "127.0.0.1", port: 0 },
+    };
+  };
+  const argv = serviceArgv(
+    o.launcher,
+    channelUid,
+    mainOf("tenant", "channel"),
+    nodeFlags,
+    home.uidBase + uidOffsets.broker,
+  );
+  return plan(o, `channel-${anchor.name}`, argv, config);
+}
+
+// A young generation of 16 MiB is V8's default and only costs memory in processes that mostly wait.
+const nodeFlags = ["--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"] as const;
+
+const owner = (id: number) => ({ uid: id, gid: id });
+
+function plan(o: StackOptions, name: string, argv: ChildPlan["argv"], config: () => Promise<unknown>): ChildPlan {
+  return { name, argv, config, logFile: join(o.home.paths.logs, `${name}.log`) };
+}
+
+/** Public keys that may sign images, PEM or base64url; one file each, put there by enrolment. */
+export function releaseKeys(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((file) => file.endsWith(".pub"))
+    .map((file) => readFileSync(join(folder, file), "utf8").trim());
+}

@@ -1,0 +1,138 @@
+import type { Logger } from "@exai/base";
+import { createIpcClient, type IpcClient, serveIpc } from "@exai/ipc";
+import { brokerContract, type StackStatus, supervisorContract } from "../contracts.ts";
+import { enrolledTenants } from "../enrol/tenants.ts";
+import { runPaths } from "../home/paths.ts";
+import { version } from "../version.ts";
+import { SupervisedChild } from "./child.ts";
+import { notProtected } from "./not-protected.ts";
+import { brokerPlan, channelPlan, controlPlan, nodePlan, type StackOptions } from "./plans.ts";
+import { pssMib } from "./pss.ts";
+import { makeRunFolders, removeRunFolders } from "./run-folder.ts";
+
+export interface StackFacts {
+  acceleratorReason: string;
+  startedAtMs: number;
+  logger: Logger;
+}
+
+/** All processes of a stack, in the order in which they depend on each other. */
+export class Stack implements AsyncDisposable {
+  readonly #options: StackOptions;
+  readonly #facts: StackFacts;
+  readonly #children: SupervisedChild[] = [];
+  readonly #broker: IpcClient<typeof brokerContract>;
+  readonly #stopped = Promise.withResolvers<void>();
+  #server: AsyncDisposable | undefined;
+  #keepVms = false;
+  #ready = false;
+
+  constructor(options: StackOptions, facts: StackFacts) {
+    this.#options = options;
+    this.#facts = facts;
+    this.#broker = createIpcClient(brokerPlanSocket(options), brokerContract);
+  }
+
+  /** Resolves when somebody asked the stack to stop. */
+  get stopRequested(): Promise<void> {
+    return this.#stopped.promise;
+  }
+
+  requestStop(keepVms: boolean): void {
+    this.#keepVms = keepVms;
+    this.#stopped.resolve();
+  }
+
+  async start(): Promise<void> {
+    const o = this.#options;
+    makeRunFolders(o.home, o.tenants);
+    this.#server = await serveIpc({
+      path: runPaths(o.home.stack).supervisorSocket,
+      contract: supervisorContract,
+      handlers: {
+        status: () => this.status(),
+        stop: async ({ keepVms }) => {
+          this.requestStop(keepVms);
+          return {};
+        },
+        reload: async () => {
+          await this.#reload();
+          return {};
+        },
+      },
+    });
+    this.#startChildren();
+    await this.#awaitBroker();
+    this.#ready = true;
+  }
+
+  #startChildren(): void {
+    const o = this.#options;
+    const { logger } = this.#facts;
+    const plans = [nodePlan(o), controlPlan(o), ...o.tenants.map((each) => channelPlan(o, each)), brokerPlan(o)];
+    for (const plan of plans) this.#children.push(new SupervisedChild(plan, logger));
+  }
+
+  /** The broker answers once channels and node agent did; the control plane may take its time. */
+  async #awaitBroker(): Promise<void> {
+    const untilMs = Date.now() + 30_000;
+    for (;;) {
+      const status = await this.#brokerStatus();
+      if (status?.controlConnected === true || Date.now() > untilMs) return;
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  }
+
+  async #brokerStatus() {
+    return this.#broker.call("status", {}, { timeoutMs: 2_000 }).catch(() => undefined);
+  }
+
+  /** New tenants need sockets of the node agent and the broker's trust: everything restarts, VMs go on. */
+  async #reload(): Promise<void> {
+    const o = this.#options;
+    await this.#stopChildren();
+    Object.assign(o, { tenants: enrolledTenants(o.home) });
+    makeRunFolders(o.home, o.tenants);
+    this.#startChildren();
+    await this.#awaitBroker();
+  }
+
+  async status(): Promise<StackStatus> {
+    const o = this.#options;
+    const states = [{ name: "supervisor", pid: process.pid, restarts: 0 }, ...this.#children.map((each) => each.state)];
+    const processes = states.map(({ name, pid, restarts }) => ({
+      name,
+      restarts,
+      ...(pid === undefined ? {} : { pid, pssMib: pssMib(pid) }),
+    }));
+    return {
+      home: o.home.paths.home,
+      stack: o.home.stack,
+      version,
+      startedAt: new Date(this.#facts.startedAtMs).toISOString(),
+      ready: this.#ready,
+      accelerator: o.accelerator,
+      acceleratorReason: this.#facts.acceleratorReason,
+      production: o.production,
+      processes,
+      tenants: o.tenants.map(({ anchor }) => ({ tenant: anchor.tenant, name: anchor.name })),
+      broker: await this.#brokerStatus(),
+      notProtected: notProtected(o.accelerator),
+    };
+  }
+
+  async #stopChildren(): Promise<void> {
+    // The broker first, so that nothing starts while the others go; the node agent, which it needs, last.
+    for (const child of this.#children.splice(0).reverse()) await child[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#keepVms) await this.#broker.call("drain", {}, { timeoutMs: 60_000 }).catch(() => undefined);
+    this.#broker[Symbol.dispose]();
+    await this.#stopChildren();
+    await this.#server?.[Symbol.asyncDispose]();
+    if (!this.#keepVms) removeRunFolders(this.#options.home);
+  }
+}
+
+const brokerPlanSocket = (o: StackOptions): string => `${o.home.paths.host}/status.sock`;
