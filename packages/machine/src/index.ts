@@ -1,2 +1,10 @@
 /** One disposable microVM: its guest channel, its VMM, its life. */
 export * from "./guest/index.ts";
+export {
+  type Accelerator,
+  type BootFiles,
+  jailPaths,
+  type LaunchPlan,
+  type MachineSize,
+} from "./vmm/plan.ts";
+export { channelPort, planQemu, translationCacheMib } from "./vmm/qemu/plan.ts";

@@ -1,0 +1,28 @@
+import type { LaunchRequest } from "@exai/api/host";
+
+/** Digests of what a guest boots from, already checked against the image's manifest. */
+export interface BootFiles {
+  /** An uncompressed ELF kernel. */
+  readonly kernel: string;
+  /** `exai` finds its devices on the command line; `stock` (Debian's) only through ACPI. */
+  readonly kernelFlavor: "exai" | "stock";
+  readonly initramfs: string;
+  readonly rootfs: string;
+  readonly rootfsType: "erofs" | "squashfs";
+  /** Further words for the kernel's command line, from the manifest. */
+  readonly commandLine: string;
+}
+
+export interface MachineSize {
+  readonly cpus: number;
+  readonly memoryMib: number;
+}
+
+/** `tcg` is emulation: for development only, since QEMU does not hold it to be a security boundary. */
+export type Accelerator = { readonly kind: "kvm" } | { readonly kind: "tcg"; readonly tscKhz: number };
+
+/** How to start a VMM, without who for: what a driver's pure planning function returns. */
+export type LaunchPlan = Pick<LaunchRequest, "vmm" | "argv" | "files" | "kvm" | "cpus" | "memoryMib">;
+
+/** Where the VMM sees its files, inside its jail. */
+export const jailPaths = { kernel: "/vm/kernel", initramfs: "/vm/initramfs", rootfs: "/vm/rootfs" } as const;
