@@ -34,7 +34,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   },
   host: {
     imports: ["base", "api", "ipc", "policy", "audit", "node", "machine", "tenant", "control"],
-    external: ["@peculiar/x509", "prom-client", "zod"],
+    external: ["@peculiar/x509", "reflect-metadata", "prom-client", "zod"],
   },
   sdk: { imports: ["base", "api", "audit"], external: [...connect, "jose", "zod"], forbidden: ["node:child_process"] },
   cli: {

@@ -108,7 +108,7 @@ async function detach(options: UpOptions, io: CommandIo): Promise<number> {
       report(status, io);
       return 0;
     }
-    const code = await Promise.race([ended, new Promise<undefined>((done) => setTimeout(done, 20))]);
+    const code = await Promise.race([ended, new Promise<undefined>((done) => void setTimeout(done, 20, undefined))]);
     if (code !== undefined) throw new HostError("child", lastLine(logFile));
   }
   throw new HostError("child", `the stack was not ready after 60 s; see ${logFile} and 'exai status'`);

@@ -1,5 +1,7 @@
 import { generateKeyPairSync, webcrypto } from "node:crypto";
 import type { HostId, TenantId } from "@exai/base";
+// x509 needs the polyfill and it has to come first.
+import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
 
 const algorithm = { name: "Ed25519" };

@@ -5,6 +5,7 @@ import { enrolledTenants } from "../enrol/tenants.ts";
 import { runPaths } from "../home/paths.ts";
 import { version } from "../version.ts";
 import { SupervisedChild } from "./child.ts";
+import { serveMetrics } from "./metrics.ts";
 import { notProtected } from "./not-protected.ts";
 import { brokerPlan, channelPlan, controlPlan, nodePlan, type StackOptions } from "./plans.ts";
 import { pssMib } from "./pss.ts";
@@ -23,7 +24,7 @@ export class Stack implements AsyncDisposable {
   readonly #children: SupervisedChild[] = [];
   readonly #broker: IpcClient<typeof brokerContract>;
   readonly #stopped = Promise.withResolvers<void>();
-  #server: AsyncDisposable | undefined;
+  readonly #servers: AsyncDisposable[] = [];
   #keepVms = false;
   #ready = false;
 
@@ -46,7 +47,7 @@ export class Stack implements AsyncDisposable {
   async start(): Promise<void> {
     const o = this.#options;
     makeRunFolders(o.home, o.tenants);
-    this.#server = await serveIpc({
+    const supervisor = await serveIpc({
       path: runPaths(o.home.stack).supervisorSocket,
       contract: supervisorContract,
       handlers: {
@@ -61,6 +62,7 @@ export class Stack implements AsyncDisposable {
         },
       },
     });
+    this.#servers.push(supervisor, await serveMetrics(runPaths(o.home.stack).metricsSocket, () => this.status()));
     this.#startChildren();
     await this.#awaitBroker();
     this.#ready = true;
@@ -130,7 +132,7 @@ export class Stack implements AsyncDisposable {
     if (!this.#keepVms) await this.#broker.call("drain", {}, { timeoutMs: 60_000 }).catch(() => undefined);
     this.#broker[Symbol.dispose]();
     await this.#stopChildren();
-    await this.#server?.[Symbol.asyncDispose]();
+    for (const each of this.#servers) await each[Symbol.asyncDispose]();
     if (!this.#keepVms) removeRunFolders(this.#options.home);
   }
 }

@@ -1,0 +1,61 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openHome } from "./home.ts";
+import { lockHome } from "./lock.ts";
+import { claimUidRange, releaseUidRange } from "./uid-range.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "exai-home-"));
+});
+afterEach(() => {
+  releaseUidRange(join(folder, "home"));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe("home", () => {
+  it("is made once, with folders that only their owners open", () => {
+    const home = openHome(join(folder, "home"), 0);
+    expect(openHome(join(folder, "home"), 1).stack).toBe(home.stack);
+    expect(statSync(home.paths.journal).mode & 0o777).toBe(0o700);
+    expect(statSync(home.paths.journal).uid).toBe(home.uidBase + 2);
+    expect(statSync(home.paths.clients).mode & 0o777).toBe(0o700);
+  });
+
+  it("refuses a folder of a newer version and leaves it as it is", () => {
+    const home = openHome(join(folder, "home"), 0);
+    writeFileSync(home.paths.homeFile, `{"version":2,"other":true}`);
+    expect(() => openHome(join(folder, "home"), 0)).toThrow(/newer exai \(format 2, this one knows 1\)/);
+    expect(readFileSync(home.paths.homeFile, "utf8")).toContain("other");
+  });
+
+  it("refuses a damaged one", () => {
+    const home = openHome(join(folder, "home"), 0);
+    writeFileSync(home.paths.homeFile, "{");
+    expect(() => openHome(join(folder, "home"), 0)).toThrow(/can't be read/);
+  });
+
+  it("is locked by one at a time", async () => {
+    const lock = await lockHome(folder);
+    await expect(lockHome(folder)).rejects.toThrow(/another 'exai up' runs/);
+    lock[Symbol.dispose]();
+    (await lockHome(folder))[Symbol.dispose]();
+  });
+});
+
+describe("uid ranges", () => {
+  it("never overlap, and are free again when their home is gone", () => {
+    const registry = join(folder, "registry");
+    const homes = ["a", "b"].map((name) => join(folder, name));
+    for (const home of homes) openHome(home, 0); // claims in the real registry too
+    const [a, b] = homes.map((home) => claimUidRange(home, registry));
+    expect(Math.abs((a ?? 0) - (b ?? 0))).toBeGreaterThanOrEqual(65_536);
+    expect(claimUidRange(homes[0] ?? "", registry)).toBe(a);
+    for (const home of homes) releaseUidRange(home);
+    rmSync(homes[0] ?? "", { recursive: true });
+    expect(claimUidRange(join(folder, "c"), registry)).toBe(a);
+    expect(existsSync(registry)).toBe(true);
+  });
+});

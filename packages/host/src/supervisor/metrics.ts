@@ -1,0 +1,63 @@
+import { chmodSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { Gauge, Registry } from "prom-client";
+import type { StackStatus } from "../contracts.ts";
+
+/** Prometheus text (exposition format 0.0.4) of one moment. Counts and sizes only; nothing of a tenant's content. */
+export async function renderMetrics(status: StackStatus): Promise<string> {
+  const registry = new Registry();
+  const gauge = <L extends string>(name: string, help: string, labelNames: L[]) =>
+    new Gauge({ name, help, labelNames, registers: [registry] });
+
+  const pss = gauge("exai_process_pss_bytes", "Proportional set size of each process of the stack.", ["process"]);
+  const restarts = gauge("exai_process_restarts", "Times that the supervisor started a process again.", ["process"]);
+  for (const each of status.processes) {
+    pss.set({ process: each.name }, Math.round((each.pssMib ?? 0) * 2 ** 20));
+    restarts.set({ process: each.name }, each.restarts);
+  }
+  gauge("exai_control_connected", "1 while the control plane answers the broker.", []).set(
+    status.broker?.controlConnected === true ? 1 : 0,
+  );
+  if (status.broker !== undefined) {
+    const workspaces = gauge("exai_workspaces", "Workspaces on this host by phase.", ["phase"]);
+    for (const [phase, all] of Map.groupBy(status.broker.workspaces, (each) => each.phase))
+      workspaces.set({ phase }, all.length);
+    gauge("exai_workspaces_quarantined", "Workspaces that the control plane does not know.", []).set(
+      status.broker.workspaces.filter((each) => each.quarantined).length,
+    );
+    gauge("exai_memory_promised_bytes", "Memory promised to running microVMs.", []).set(
+      status.broker.promisedMib * 2 ** 20,
+    );
+    gauge("exai_memory_capacity_bytes", "Memory that may be promised.", []).set(status.broker.capacityMib * 2 ** 20);
+  }
+  return registry.metrics();
+}
+
+/** Serves `GET /metrics` on a UNIX socket that only root opens. */
+export async function serveMetrics(path: string, status: () => Promise<StackStatus>): Promise<AsyncDisposable> {
+  const server = createServer((request, response) => {
+    if (request.method !== "GET" || request.url !== "/metrics") {
+      response.writeHead(404).end("metrics are at /metrics\n");
+      return;
+    }
+    status()
+      .then(renderMetrics)
+      .then(
+        (text) => response.writeHead(200, { "content-type": "text/plain; version=0.0.4" }).end(text),
+        () => response.writeHead(503).end("the stack does not answer\n"),
+      );
+  });
+  rmSync(path, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, resolve);
+  });
+  chmodSync(path, 0o600);
+  return {
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+      rmSync(path, { force: true });
+    },
+  };
+}
