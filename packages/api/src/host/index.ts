@@ -11,6 +11,18 @@ export {
 export { type ChannelConfig, channelConfig, channelContract } from "./channel.ts";
 export { type ControlConfig, controlConfig, type NodeConfig, nodeConfig } from "./config.ts";
 export {
+  type ImageBlob,
+  type ImageIndex,
+  type ImageManifest,
+  type ImageSignatures,
+  imageIndex,
+  imageManifest,
+  imageName,
+  imagePayloadType,
+  imageSignatures,
+  imageStorePaths,
+} from "./image.ts";
+export {
   jail,
   type LaunchRequest,
   launchRequest,
