@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import type { TenantAnchor } from "@exai/api/host";
-import { type EventAction, openSpool, type Spool } from "@exai/audit";
-import type { Clock, Logger, WorkspaceId } from "@exai/base";
+import { type EventAction, type EventDetail, openSpool, type Spool } from "@exai/audit";
+import type { Clock, WorkspaceId } from "@exai/base";
 
 /** One tenant's audit log as the broker writes it. */
 export class TenantAudit {
@@ -15,21 +15,16 @@ export class TenantAudit {
   }
 
   /** For a step that grants or widens: durable before it returns, or the step is not taken. @throws AuditError */
-  async grant(
-    action: EventAction,
-    workspace: WorkspaceId,
-    detail: Record<string, string>,
-    actor = "host",
-  ): Promise<void> {
+  async grant(action: EventAction, workspace: WorkspaceId, detail: EventDetail, actor = "host"): Promise<void> {
     await this.#spool.grant(this.#event(action, workspace, detail, actor));
   }
 
   /** For a step that contains: never waits, never throws. */
-  contain(action: EventAction, workspace: WorkspaceId, detail: Record<string, string>, actor = "host"): void {
+  contain(action: EventAction, workspace: WorkspaceId, detail: EventDetail, actor = "host"): void {
     this.#spool.contain(this.#event(action, workspace, detail, actor));
   }
 
-  #event(action: EventAction, workspace: WorkspaceId, detail: Record<string, string>, actor: string) {
+  #event(action: EventAction, workspace: WorkspaceId, detail: EventDetail, actor: string) {
     return { ts: this.#clock.nowMs(), actor, action, target: workspace, workspace, outcome: "ok" as const, detail };
   }
 }
@@ -39,7 +34,6 @@ export async function openTenantAudit(options: {
   quotaBytes: number;
   anchor: TenantAnchor;
   clock: Clock;
-  logger: Logger;
 }): Promise<TenantAudit> {
   const { anchor } = options;
   const spool = await openSpool({

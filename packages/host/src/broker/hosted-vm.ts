@@ -20,7 +20,7 @@ export interface HostedVmOptions {
   capacity: Capacity;
   loadImage(digest: string): Promise<VerifiedImage>;
   accelerator: Accelerator;
-  tscKhz: number | undefined;
+  production: boolean;
   /** Given for every VM of this host: what can't be held here. */
   notEnforced: readonly string[];
 }
@@ -33,6 +33,10 @@ export class HostedVm implements Microvm {
   readonly #o: HostedVmOptions;
   #admittedMs: number;
   #launchedMs = 0;
+
+  get accelerator(): "kvm" | "tcg" {
+    return this.#o.accelerator.kind;
+  }
 
   constructor(options: HostedVmOptions) {
     this.#o = options;
@@ -58,23 +62,14 @@ export class HostedVm implements Microvm {
     const { workspace, spec, node, capacity, clock } = this.#o;
     capacity.reserve(workspace, spec.memoryMib + memoryOverheadMib);
     const image = await this.#o.loadImage(spec.image);
+    if (this.#o.production && image.kernelFlavor !== "exai") {
+      throw new HostError("admission", "production does not boot the distribution's kernel; use an image with ours");
+    }
     const lifetime = newLifetimeId();
     await this.#o.audit.grant("vm.boot", workspace, { lifetime, image: spec.image });
     await node.call("prepare", { workspace, diskMib: spec.diskMib });
-    const plan = planQemu({
-      image,
-      cpus: spec.cpus,
-      memoryMib: spec.memoryMib,
-      accelerator: this.#o.accelerator,
-      tscKhz: this.#o.tscKhz,
-    });
-    const status = await node.call("launch", {
-      workspace,
-      lifetime,
-      cpus: spec.cpus,
-      memoryMib: spec.memoryMib,
-      ...plan,
-    });
+    const plan = planQemu(image, { cpus: spec.cpus, memoryMib: spec.memoryMib }, this.#o.accelerator);
+    const status = await node.call("launch", { workspace, lifetime, ...plan });
     this.#launchedMs = clock.monotonicMs();
     return {
       lifetime,

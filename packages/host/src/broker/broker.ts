@@ -1,0 +1,186 @@
+import type { DesiredWorkspace, IntentClaims, Observation, PollResponse } from "@exai/api";
+import { channelContract, nodeContract } from "@exai/api/host";
+import { type Clock, describeError, type Logger, type TenantId, type WorkspaceId } from "@exai/base";
+import { createIpcClient, type IpcClient } from "@exai/ipc";
+import type { Accelerator, VerifiedImage } from "@exai/machine";
+import { applyIntent, type IntentLedger, PolicyError, verifyIntent } from "@exai/policy";
+import { HostError } from "../errors.ts";
+import type { TenantAudit } from "./audit.ts";
+import type { Capacity } from "./capacity.ts";
+import type { BrokerConfig } from "./config.ts";
+import { HostedWorkspace } from "./hosted.ts";
+import { HostedVm } from "./hosted-vm.ts";
+import type { Journal, JournalEntry } from "./journal.ts";
+
+export interface BrokerDependencies {
+  config: BrokerConfig;
+  journal: Journal;
+  capacity: Capacity;
+  clock: Clock;
+  logger: Logger;
+  accelerator: Accelerator;
+  audits: ReadonlyMap<TenantId, TenantAudit>;
+  loadImage(digest: string): Promise<VerifiedImage>;
+  tell(observation: Observation): void;
+}
+
+interface Tenant {
+  readonly anchor: BrokerConfig["tenants"][number]["anchor"];
+  readonly node: IpcClient<typeof nodeContract>;
+  readonly channel: IpcClient<typeof channelContract>;
+  readonly audit: TenantAudit;
+}
+
+const refusalsKept = 1000;
+
+/** What this host holds, and how it takes what the control plane hands over. docs/internals/broker.md has the table. */
+export class Broker {
+  readonly #deps: BrokerDependencies;
+  readonly #tenants = new Map<TenantId, Tenant>();
+  readonly #hosted = new Map<WorkspaceId, HostedWorkspace>();
+  /** Refused once is said once: the control plane lists it again at every poll. */
+  readonly #refused = new Map<WorkspaceId, string>();
+
+  constructor(deps: BrokerDependencies) {
+    this.#deps = deps;
+    for (const { anchor, nodeSocket, adminSocket } of deps.config.tenants) {
+      const audit = deps.audits.get(anchor.tenant);
+      if (audit === undefined) throw new HostError("enrolment", `tenant ${anchor.name} has no audit log`);
+      const node = createIpcClient(nodeSocket, nodeContract);
+      this.#tenants.set(anchor.tenant, { anchor, node, channel: createIpcClient(adminSocket, channelContract), audit });
+    }
+    for (const entry of deps.journal.load()) if (this.#tenants.has(entry.tenant)) this.#host(entry);
+  }
+
+  get hosted(): ReadonlyMap<WorkspaceId, HostedWorkspace> {
+    return this.#hosted;
+  }
+
+  get tenants(): ReadonlyMap<TenantId, Tenant> {
+    return this.#tenants;
+  }
+
+  /** Takes the whole list of one poll. Nothing in it is trusted but what a tenant signed. */
+  async apply(answer: PollResponse): Promise<void> {
+    const listed = new Set<WorkspaceId>();
+    for (const desired of answer.desired) {
+      listed.add(desired.workspace);
+      try {
+        await this.#take(desired);
+      } catch (error) {
+        this.#refuse(desired, error);
+      }
+    }
+    for (const [workspace, hosted] of this.#hosted) this.#setQuarantine(workspace, hosted, !listed.has(workspace));
+  }
+
+  async #take(desired: DesiredWorkspace): Promise<void> {
+    const tenant = this.#tenants.get(desired.tenant);
+    if (tenant === undefined) throw new HostError("enrolment", "the tenant is not enrolled on this host");
+    const hosted = this.#hosted.get(desired.workspace);
+    if (hosted !== undefined && hosted.entry.tenant !== desired.tenant) {
+      throw new HostError("enrolment", "the workspace belongs to another tenant");
+    }
+    const before = hosted?.entry.ledger;
+    const ledger = await this.#applyIntents(tenant, desired, before);
+    if (ledger === undefined) return;
+    if (hosted === undefined) return this.#admit(tenant, ledger, desired.halt);
+    const changed = ledger.lastSerial !== before?.lastSerial;
+    if (changed) await this.#witness(tenant, ledger, desired.workspace);
+    if (changed) hosted.update({ ledger, halted: desired.halt });
+    else if (desired.halt !== hosted.entry.halted) hosted.update({ halted: desired.halt });
+  }
+
+  async #applyIntents(tenant: Tenant, desired: DesiredWorkspace, before: IntentLedger | undefined) {
+    const nowMs = this.#deps.clock.nowMs();
+    let ledger = before;
+    for (const jws of desired.intents) {
+      const claims = await verifyIntent(jws, tenant.anchor, nowMs, { alreadyTaken: before !== undefined });
+      if (claims.sub !== desired.workspace) throw new HostError("enrolment", "an intent names another workspace");
+      if (isOld(ledger, claims)) continue;
+      ledger = applyIntent(ledger, claims, Math.floor(nowMs / 1000));
+    }
+    return ledger;
+  }
+
+  async #admit(tenant: Tenant, ledger: IntentLedger, halted: boolean): Promise<void> {
+    const { workspace } = ledger;
+    const detail = { image: ledger.spec.image, cpus: ledger.spec.cpus, memoryMib: ledger.spec.memoryMib };
+    await tenant.audit.grant("workspace.create", workspace, detail, ledger.actor);
+    const entry: JournalEntry = {
+      version: 1,
+      workspace,
+      tenant: tenant.anchor.tenant,
+      ledger,
+      halted,
+      quarantined: false,
+      state: { phase: "created", answeredSerial: 0, notEnforced: [] },
+    };
+    this.#deps.journal.save(entry);
+    this.#host(entry);
+  }
+
+  /** To start again is a grant and waits for its event; to stop or destroy never waits. */
+  async #witness(tenant: Tenant, ledger: IntentLedger, workspace: WorkspaceId): Promise<void> {
+    if (ledger.desired === "running") await tenant.audit.grant("workspace.start", workspace, {}, ledger.actor);
+    else if (ledger.desired === "stopped") tenant.audit.contain("workspace.stop", workspace, {}, ledger.actor);
+    else tenant.audit.contain("workspace.destroy", workspace, { why: "signed" }, ledger.actor);
+  }
+
+  #host(entry: JournalEntry): void {
+    const { config, clock, logger, journal, tell, capacity, loadImage, accelerator } = this.#deps;
+    const tenant = this.#tenants.get(entry.tenant);
+    if (tenant === undefined) throw new HostError("enrolment", "the tenant is not enrolled on this host");
+    const vm = new HostedVm({
+      workspace: entry.workspace,
+      spec: entry.ledger.spec,
+      admittedMs: clock.monotonicMs(),
+      clock,
+      node: tenant.node,
+      channel: tenant.channel,
+      audit: tenant.audit,
+      capacity,
+      loadImage,
+      accelerator,
+      production: config.production,
+      notEnforced: ["core floor"],
+    });
+    const hosted = new HostedWorkspace(entry, vm, {
+      clock,
+      nowMs: () => clock.nowMs(),
+      save: (changed) => journal.save(changed),
+      tell,
+      warn: (message, error) =>
+        logger.log("warn", message, { workspace: entry.workspace, reason: describeError(error) }),
+    });
+    this.#hosted.set(entry.workspace, hosted);
+    tell(hosted.observation);
+  }
+
+  #setQuarantine(workspace: WorkspaceId, hosted: HostedWorkspace, quarantined: boolean): void {
+    if (hosted.entry.quarantined === quarantined || hosted.entry.state.phase === "destroyed") return;
+    const audit = this.#tenants.get(hosted.entry.tenant)?.audit;
+    audit?.contain("workspace.quarantine", workspace, { quarantined: String(quarantined) });
+    hosted.update({ quarantined });
+  }
+
+  #refuse(desired: DesiredWorkspace, error: unknown): void {
+    const message = describeError(error).slice(0, 500);
+    if (this.#refused.get(desired.workspace) === message) return;
+    if (this.#refused.size >= refusalsKept) this.#refused.clear();
+    this.#refused.set(desired.workspace, message);
+    const expected = error instanceof PolicyError || error instanceof HostError;
+    this.#deps.logger.log(expected ? "warn" : "error", "an intent was refused", {
+      workspace: desired.workspace,
+      reason: message,
+    });
+    const audit = this.#tenants.get(desired.tenant)?.audit;
+    audit?.contain("workspace.refuse", desired.workspace, { why: message });
+    if (this.#hosted.has(desired.workspace)) return; // what it is stays what it is
+    this.#deps.tell({ workspace: desired.workspace, phase: "refused", message, serial: 0, notEnforced: [] });
+  }
+}
+
+/** The control plane lists every intent each time; those that were taken before are no replay, only known. */
+const isOld = (ledger: IntentLedger | undefined, claims: IntentClaims): boolean =>
+  ledger !== undefined && claims.serial <= ledger.lastSerial;

@@ -1,0 +1,48 @@
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { BuildError } from "./errors.ts";
+
+/** The only module of the build that starts programs. */
+
+export interface RunOptions {
+  cwd?: string;
+  /** Added to, or with `undefined` removed from, our own environment. */
+  env?: Record<string, string | undefined>;
+  onLine?: (line: string) => void;
+  input?: Uint8Array;
+}
+
+const tailLines = 25;
+const maxOutput = 64 * 2 ** 20;
+
+/** @returns standard output. @throws BuildError `run` with the last lines of what the program said */
+export async function run(argv: readonly [string, ...string[]], options: RunOptions = {}): Promise<string> {
+  const [program, ...args] = argv;
+  const env: NodeJS.ProcessEnv = { ...process.env, LC_ALL: "C.UTF-8", ...options.env };
+  const child = spawn(program, args, { ...(options.cwd === undefined ? {} : { cwd: options.cwd }), env, stdio: "pipe" });
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(options.input);
+  const tail: string[] = [];
+  const output: string[] = [];
+  let size = 0;
+  const take = (line: string, isOutput: boolean) => {
+    tail.push(line);
+    if (tail.length > tailLines) tail.shift();
+    options.onLine?.(line);
+    if (!isOutput || size > maxOutput) return;
+    size += line.length;
+    output.push(line);
+  };
+  createInterface({ input: child.stdout }).on("line", (line) => take(line, true));
+  createInterface({ input: child.stderr }).on("line", (line) => take(line, false));
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  child.once("error", (cause) => reject(new BuildError("run", `${program} can't be started`, { cause })));
+  child.once("close", (code, signal) => {
+    if (code === 0) resolve(output.join("\n"));
+    else reject(new BuildError("run", `${program} ended with ${code ?? signal}:\n${tail.join("\n")}`));
+  });
+  return promise;
+}
+
+export const sudoHint = (what: string): string =>
+  process.getuid?.() === 0 ? what : `${what} (this step needs root: run the same command with sudo)`;
