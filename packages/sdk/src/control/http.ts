@@ -88,9 +88,12 @@ async function sendOnce(where: string, open: Open, request: HttpRequest): Promis
     if (timeout.aborted) {
       throw new SdkError("timeout", `the control plane did not answer in ${request.timeoutMs} ms`, { cause });
     }
-    throw new SdkError("unreachable", `the control plane at ${where} does not answer; see 'exai status'`, {
-      cause: new Error(errorCode(cause) ?? "connection failed", { cause }),
-    });
+    const code = errorCode(cause) ?? "failed";
+    const nobody = code === "ENOENT" || (code === "ECONNREFUSED" && where.startsWith("/"));
+    const what = nobody
+      ? "no stack runs here; start one with 'exai up -d'"
+      : `the control plane at ${where} does not answer (${code}); see 'exai status'`;
+    throw new SdkError("unreachable", what, { cause: new Error(code, { cause }) });
   }
 }
 

@@ -1,0 +1,124 @@
+import { resolve } from "node:path";
+import { homeFolder } from "../context.ts";
+import { parseMemory } from "../text/parse.ts";
+import type { CommandContext, Register } from "./common.ts";
+
+interface HostIo {
+  stdout(text: string): void;
+  stderr(text: string): void;
+  readonly json: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Where set-up puts images, unless `EXAI_IMAGES` names another store. */
+const imageStore = (): string =>
+  resolve(process.env["EXAI_IMAGES"] || resolve(import.meta.dirname, "../../../../build/images"));
+
+export const register: Register = (program, context) => {
+  program
+    .command("up")
+    .description("start a stack on this machine; needs root")
+    .option("-d, --detach", "return when it is up", false)
+    .option("--production", "refuse what is for development only", false)
+    .option("--images <folder>", "image store", imageStore())
+    .option("--memory <size>", "memory that may be promised to microVMs", parseMemory)
+    .option("--json", "print JSON", false)
+    .addHelpText("after", "\nExamples:\n  exai up -d\n  EXAI_HOME=/tmp/demo exai up -d")
+    .action((options: { detach: boolean; production: boolean; images: string; memory?: number; json: boolean }) =>
+      operate(context, options.json, async (io) => {
+        const { upCommand } = await import("@exai/host");
+        const { detach, production, memory } = options;
+        const images = resolve(options.images);
+        return await upCommand(
+          {
+            home: home(context),
+            detach,
+            production,
+            imageStore: images,
+            tenant: context.globals().tenant,
+            memoryMib: memory,
+          },
+          io,
+        );
+      }),
+    );
+  program
+    .command("down")
+    .description("stop the stack; workspaces stay on disk and run again at the next up")
+    .option("--keep-vms", "leave the microVMs running, for an upgrade", false)
+    .option("--purge", "remove the home with every workspace in it", false)
+    .option("--json", "print JSON", false)
+    .addHelpText("after", "\nExamples:\n  exai down\n  exai down --purge")
+    .action((options: { keepVms: boolean; purge: boolean; json: boolean }) =>
+      operate(context, options.json, async (io) => {
+        const { downCommand } = await import("@exai/host");
+        return await downCommand({ home: home(context), keepVms: options.keepVms, purge: options.purge }, io);
+      }),
+    );
+  registerLooking(program, context);
+};
+
+const registerLooking: Register = (program, context) => {
+  program
+    .command("status")
+    .description("show the stack, and what it does not protect")
+    .option("--json", "print JSON", false)
+    .addHelpText("after", "\nExamples:\n  exai status\n  exai status --json")
+    .action((options: { json: boolean }) =>
+      operate(context, options.json, async (io) =>
+        (await import("@exai/host")).statusCommand({ home: home(context) }, io),
+      ),
+    );
+  program
+    .command("doctor")
+    .description("check whether this host can run exai, with reason and remedy")
+    .option("--images <folder>", "image store", imageStore())
+    .option("--json", "print JSON", false)
+    .addHelpText("after", "\nExamples:\n  exai doctor\n  exai doctor --json")
+    .action((options: { images: string; json: boolean }) =>
+      operate(context, options.json, async (io) => {
+        const { doctorCommand } = await import("@exai/host");
+        return await doctorCommand({ home: home(context), imageStore: resolve(options.images) }, io);
+      }),
+    );
+  const tenant = program
+    .command("tenant")
+    .description("enrol and list tenants")
+    .addHelpText("after", "\nExamples:\n  exai tenant ls\n  exai tenant add research");
+  for (const action of ["add", "ls"] as const) {
+    const command = tenant
+      .command(action)
+      .description(action === "add" ? "enrol a tenant with keys of its own" : "list tenants");
+    if (action === "add") command.argument("<name>", "a name for it");
+    command
+      .option("--images <folder>", "image store", imageStore())
+      .option("--json", "print JSON", false)
+      .addHelpText("after", `\nExample:\n  exai tenant ${action === "add" ? "add research" : "ls --json"}`)
+      .action(() =>
+        operate(context, command.opts<{ json: boolean }>().json, async (io) => {
+          const { tenantCommand } = await import("@exai/host");
+          const images = resolve(command.opts<{ images: string }>().images);
+          return await tenantCommand({ home: home(context), action, name: command.args[0], imageStore: images }, io);
+        }),
+      );
+  }
+};
+
+const home = (context: CommandContext): string => homeFolder(context.globals());
+
+async function operate(context: CommandContext, json: boolean, step: (io: HostIo) => Promise<number>): Promise<void> {
+  const abort = new AbortController();
+  const stop = () => abort.abort();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
+  const io: HostIo = {
+    stdout: (text) => void process.stdout.write(text),
+    stderr: (text) => void process.stderr.write(text),
+    json,
+    signal: abort.signal,
+  };
+  try {
+    context.exit(await step(io));
+  } finally {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
+  }
+}

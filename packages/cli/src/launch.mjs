@@ -1,0 +1,19 @@
+// Plain JavaScript, so that the cache of compiled code is on before the first TypeScript file is read: with it a start
+// needs neither the compiler nor the type stripper.
+import { mkdirSync } from "node:fs";
+import { enableCompileCache } from "node:module";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+// The user's own folder: one in /tmp could be prepared by somebody else.
+const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "exai", "compiled");
+try {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  enableCompileCache(folder);
+} catch {
+  // A home that can't be written costs some milliseconds and nothing else.
+}
+const { main } = await import("./main.ts");
+const code = await main(process.argv.slice(2));
+// Files, pipes and terminals are written synchronously on Linux, so nothing is cut off, and no forgotten timer holds us up.
+process.exit(code);

@@ -1,0 +1,52 @@
+import { errorCode } from "@exai/base";
+
+const tailBytes = 4096;
+const networkErrors =
+  /could not resolve host|temporary failure in name resolution|name or service not known|network is unreachable|no address associated|getaddrinfo (?:EAI_AGAIN|ENOTFOUND)|ENETUNREACH|Failed to establish a new connection/i;
+
+/** A program's output on this process's own, with its back-pressure. */
+export class LocalOutput {
+  readonly #tail = { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
+  readonly #broken = Promise.withResolvers<void>();
+  #isBroken = false;
+  #first: (() => void) | undefined;
+
+  /** `onFirst` runs before the first byte: whoever draws progress clears it there. */
+  constructor(onFirst?: () => void) {
+    this.#first = onFirst;
+    for (const target of [process.stdout, process.stderr]) target.on("error", (error) => this.#onError(error));
+  }
+
+  /** Resolves when the reader of our output has gone (`exai run … | head`). */
+  get broken(): Promise<void> {
+    return this.#broken.promise;
+  }
+
+  write = (stream: "stdout" | "stderr", data: Uint8Array): void | Promise<void> => {
+    this.#first?.();
+    this.#first = undefined;
+    const tail = Buffer.concat([this.#tail[stream], data.subarray(-tailBytes)]);
+    this.#tail[stream] = tail.subarray(-tailBytes);
+    if (this.#isBroken) return;
+    const target = stream === "stdout" ? process.stdout : process.stderr;
+    if (target.write(data)) return;
+    return new Promise((resolve) => {
+      target.once("drain", resolve);
+      void this.broken.then(resolve);
+    });
+  };
+
+  /** The program seems to have failed for want of a network. */
+  get looksLikeNoNetwork(): boolean {
+    return (
+      networkErrors.test(this.#tail.stderr.toString("latin1")) ||
+      networkErrors.test(this.#tail.stdout.toString("latin1"))
+    );
+  }
+
+  #onError(error: Error): void {
+    if (errorCode(error) !== "EPIPE") throw error;
+    this.#isBroken = true;
+    this.#broken.resolve();
+  }
+}
