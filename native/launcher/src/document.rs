@@ -1,0 +1,196 @@
+//! The one input of `run`: a JSON document on standard input. Unknown members are refused.
+
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::failure::{At, Failure, Step};
+
+const MAX_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Document {
+    /// Folder of an existing cgroup v2.
+    pub cgroup: Option<PathBuf>,
+    /// File of an existing network namespace.
+    pub netns: Option<PathBuf>,
+    pub cpuset: Option<Vec<u16>>,
+    pub uid: u32,
+    pub gid: u32,
+    /// The program; seen at the same path in the jail.
+    pub vmm: PathBuf,
+    /// Without the program's name.
+    pub argv: Vec<String>,
+    pub binds: Vec<Bind>,
+    pub devices: Vec<Device>,
+    /// Bound read-only; symbolic links (a merged /usr) are made again, missing ones left out.
+    pub system_folders: Vec<PathBuf>,
+    pub sockets: Vec<Socket>,
+    pub console: OwnedLog,
+    pub stderr_log: Log,
+    pub status_file: PathBuf,
+    pub limits: Limits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Bind {
+    /// A regular file.
+    pub source: PathBuf,
+    pub target: PathBuf,
+    pub read_only: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum Device {
+    #[serde(rename = "/dev/kvm")]
+    Kvm,
+}
+
+/// A listening UNIX socket that the VMM gets as descriptor `fd`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Socket {
+    pub fd: i32,
+    pub path: PathBuf,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+/// A log in a folder of somebody who is not trusted: it is made with that one's rights.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OwnedLog {
+    pub path: PathBuf,
+    pub uid: u32,
+    pub gid: u32,
+    pub max_bytes: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Log {
+    pub path: PathBuf,
+    pub max_bytes: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Limits {
+    pub nofile: u64,
+    pub fsize_bytes: u64,
+    pub core: u64,
+    pub memlock_bytes: u64,
+    /// Processes and threads of the uid, the launcher among them.
+    pub nproc: u64,
+}
+
+pub fn read(input: impl Read) -> Result<Document, Failure> {
+    let mut text = String::new();
+    input.take(MAX_BYTES + 1).read_to_string(&mut text).at(Step::Document, "read")?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Failure::new(Step::Document, "the document is longer than 1 MiB"));
+    }
+    let document: Document = serde_json::from_str(&text).at(Step::Document, "parse")?;
+    document.check().map_err(|error| Failure::new(Step::Document, error))?;
+    Ok(document)
+}
+
+impl Document {
+    fn check(&self) -> Result<(), String> {
+        // -1 means "no change" to setresuid(2); 0 would keep every privilege.
+        if [self.uid, self.gid].iter().any(|id| *id == 0 || *id == u32::MAX) {
+            return Err("uid and gid must be neither 0 nor -1".into());
+        }
+        let binds = self.binds.iter().flat_map(|bind| [&bind.source, &bind.target]);
+        let paths = [&self.vmm, &self.status_file, &self.console.path, &self.stderr_log.path];
+        let optional = self.cgroup.iter().chain(&self.netns);
+        let all = paths.into_iter().chain(binds).chain(optional).chain(&self.system_folders);
+        for path in all.chain(self.sockets.iter().map(|socket| &socket.path)) {
+            plain_absolute(path)?;
+        }
+        for socket in &self.sockets {
+            let taken = self.sockets.iter().filter(|other| other.fd == socket.fd).count();
+            if !(3..=60).contains(&socket.fd) || taken != 1 || socket.mode > 0o777 {
+                return Err(format!("socket {}: fd must be 3 to 60 and given once, mode at most 777", socket.fd));
+            }
+        }
+        for bytes in [self.console.max_bytes, self.stderr_log.max_bytes] {
+            if !(8192..=1 << 30).contains(&bytes) {
+                return Err("a log has 8 KiB to 1 GiB".into());
+            }
+        }
+        if self.argv.iter().any(|argument| argument.contains('\0')) {
+            return Err("an argument contains a NUL".into());
+        }
+        Ok(())
+    }
+}
+
+/// Absolute, not `/` itself, and without `..`: what is written is what is meant.
+fn plain_absolute(path: &Path) -> Result<(), String> {
+    let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    if path.is_absolute() && path.file_name().is_some() && path.components().all(plain) {
+        return Ok(());
+    }
+    Err(format!("'{}' is not a plain absolute path", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> serde_json::Value {
+        serde_json::json!({
+            "cgroup": null, "netns": null, "cpuset": [0], "uid": 5, "gid": 5, "vmm": "/usr/bin/true", "argv": [],
+            "binds": [{"source": "/a", "target": "/vm/a", "readOnly": true}], "devices": ["/dev/kvm"],
+            "systemFolders": ["/usr"], "sockets": [{"fd": 10, "path": "/s", "uid": 1, "gid": 1, "mode": 0o600}],
+            "console": {"path": "/c", "uid": 1, "gid": 1, "maxBytes": 65536},
+            "stderrLog": {"path": "/e", "maxBytes": 65536}, "statusFile": "/st",
+            "limits": {"nofile": 64, "fsizeBytes": 1, "core": 0, "memlockBytes": 0, "nproc": 9}
+        })
+    }
+
+    fn refused(pointer: &str, value: serde_json::Value) -> String {
+        let mut document = sample();
+        *document.pointer_mut(pointer).expect("a member") = value;
+        let failure = read(document.to_string().as_bytes()).expect_err(pointer);
+        assert_eq!(failure.step, Step::Document);
+        failure.error
+    }
+
+    #[test]
+    fn takes_the_sample() {
+        let document = read(sample().to_string().as_bytes()).expect("the sample is valid");
+        assert_eq!(document.devices, [Device::Kvm]);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        let mut document = sample();
+        document["shell"] = "sh".into();
+        assert!(read(document.to_string().as_bytes()).expect_err("unknown").error.contains("shell"));
+        assert!(refused("/devices/0", "/dev/vda".into()).contains("/dev/vda"));
+    }
+
+    #[test]
+    fn refuses_root_and_paths_that_climb() {
+        refused("/uid", 0.into());
+        refused("/gid", u32::MAX.into());
+        refused("/binds/0/source", "/vm/../etc/shadow".into());
+        refused("/binds/0/target", "etc".into());
+        refused("/statusFile", "/".into());
+        refused("/sockets/0/fd", 2.into());
+        refused("/argv", serde_json::json!(["a\0b"]));
+        refused("/console/maxBytes", 1.into());
+    }
+
+    #[test]
+    fn refuses_a_long_document() {
+        let long = " ".repeat(MAX_BYTES as usize + 1);
+        assert!(read(long.as_bytes()).expect_err("too long").error.contains("1 MiB"));
+    }
+}

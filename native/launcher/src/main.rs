@@ -1,0 +1,47 @@
+//! The only program of exAI that enters namespaces, drops privileges and executes a VMM. See
+//! docs/internals/launcher.md for the order of its steps and why each stands where it does.
+
+mod anchored;
+mod document;
+mod failure;
+mod identity;
+mod jail;
+mod kill;
+mod netns;
+mod place;
+mod privileges;
+mod pump;
+mod ring;
+mod run;
+mod sockets;
+mod status;
+mod vmm;
+
+use std::process::ExitCode;
+
+use failure::{Failure, Step};
+
+const USAGE: &str = "usage: exai-launcher run < document.json
+       exai-launcher kill --pid P --start-time T [--launcher-pid P --launcher-start-time T]
+       exai-launcher alive --pid P --start-time T
+       exai-launcher netns-add NAME | netns-del NAME";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["run"] => return run::run(),
+        ["kill", options @ ..] => kill::kill(options),
+        ["alive", options @ ..] => kill::alive(options),
+        ["netns-add", name] => netns::add(name),
+        ["netns-del", name] => netns::delete(name),
+        _ => Err(Failure::new(Step::Usage, USAGE)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("exai-launcher: {failure}");
+            failure.exit_code()
+        }
+    }
+}

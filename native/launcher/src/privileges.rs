@@ -1,0 +1,87 @@
+//! Gives up everything that root can do, and checks that it is gone.
+
+use rustix::process::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use crate::document::Limits;
+use crate::failure::{At, Failure, Step};
+
+/// For good: no way leads back from here.
+pub fn drop_all(uid: u32, gid: u32) -> Result<(), Failure> {
+    drop_bounding_set()?;
+    rustix::thread::clear_ambient_capability_set().at(Step::Privileges, "ambient capabilities")?;
+    // SAFETY: plain system calls of a process with one thread; every result is checked.
+    unsafe {
+        check(libc::setgroups(0, std::ptr::null()), "setgroups")?;
+        check(libc::setresgid(gid, gid, gid), "setresgid")?;
+        check(libc::setresuid(uid, uid, uid), "setresuid")?;
+    }
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        .at(Step::Privileges, "capset")?;
+    rustix::thread::set_no_new_privs(true).at(Step::Privileges, "no_new_privs")?;
+    // Not before the change of uid, which sets it anew: no core dump, no ptrace by another process of this uid.
+    // SAFETY: a plain system call.
+    unsafe { check(libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")? };
+    verify(uid, gid)
+}
+
+fn drop_bounding_set() -> Result<(), Failure> {
+    for capability in 0..64 {
+        // SAFETY: a plain system call.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 {
+            continue;
+        }
+        let error = std::io::Error::last_os_error();
+        // EINVAL: the kernel knows no more capabilities.
+        return if error.raw_os_error() == Some(libc::EINVAL) && capability > 30 {
+            Ok(())
+        } else {
+            Err(Failure::new(Step::Privileges, format!("bounding set, {capability}: {error}")))
+        };
+    }
+    Ok(())
+}
+
+fn verify(uid: u32, gid: u32) -> Result<(), Failure> {
+    let capabilities = rustix::thread::capabilities(None).at(Step::Privileges, "capget")?;
+    let held = capabilities.effective | capabilities.permitted | capabilities.inheritable;
+    // SAFETY: a plain system call; it must fail.
+    let back = unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) };
+    let (mut real, mut effective, mut saved) = (0, 0, 0);
+    // SAFETY: three valid pointers.
+    unsafe { check(libc::getresuid(&mut real, &mut effective, &mut saved), "getresuid")? };
+    let group = rustix::process::getegid() == Gid::from_raw(gid) && rustix::process::getgid() == Gid::from_raw(gid);
+    let groups = rustix::process::getgroups().at(Step::Privileges, "getgroups")?;
+    let user = [real, effective, saved].iter().all(|each| *each == uid) && Uid::from_raw(uid) != Uid::ROOT;
+    if held.is_empty() && back == -1 && user && group && groups.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Step::Privileges, "privileges remain after they were dropped"))
+}
+
+/// Signals and limits are inherited through execve: the VMM gets them as if it were started afresh.
+pub fn limit(limits: &Limits) -> Result<(), Failure> {
+    let pairs = [
+        (libc::RLIMIT_NOFILE, limits.nofile, "nofile"),
+        (libc::RLIMIT_FSIZE, limits.fsize_bytes, "fsize"),
+        (libc::RLIMIT_CORE, limits.core, "core"),
+        (libc::RLIMIT_MEMLOCK, limits.memlock_bytes, "memlock"),
+        (libc::RLIMIT_NPROC, limits.nproc, "nproc"),
+    ];
+    for (resource, value, name) in pairs {
+        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+        // SAFETY: a valid pointer for the time of the call.
+        if unsafe { libc::setrlimit(resource, &limit) } != 0 {
+            return Err(Failure::new(Step::Limits, format!("{name}: {}", std::io::Error::last_os_error())));
+        }
+    }
+    Ok(())
+}
+
+fn check(result: libc::c_int, what: &str) -> Result<(), Failure> {
+    if result == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(Step::Privileges, format!("{what}: {}", std::io::Error::last_os_error())))
+}
