@@ -164,11 +164,10 @@ export class WorkspaceActor {
   }
 
   async #destroy(serial: number): Promise<void> {
+    if (this.#state.phase === "destroyed") return; // a tombstone
     const from = this.#deps.clock.monotonicMs();
-    if (this.#state.phase !== "destroyed") {
-      this.#set({ phase: "destroying", answeredSerial: serial });
-      await this.#deps.vm.remove();
-    }
+    this.#set({ phase: "destroying", answeredSerial: serial });
+    await this.#deps.vm.remove();
     const destroyMs = this.#deps.clock.monotonicMs() - from;
     this.#set({ phase: "destroyed", message: undefined, timings: { ...this.#state.timings, destroyMs } });
   }

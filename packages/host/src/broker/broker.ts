@@ -3,13 +3,14 @@ import { channelContract, nodeContract } from "@exai/api/host";
 import { type Clock, describeError, type Logger, type TenantId, type WorkspaceId } from "@exai/base";
 import { createIpcClient, type IpcClient } from "@exai/ipc";
 import type { Accelerator, VerifiedImage } from "@exai/machine";
-import { applyIntent, type IntentLedger, PolicyError, verifyIntent } from "@exai/policy";
+import { type Applied, applyIntents, emptyLedger, isForgettable, PolicyError } from "@exai/policy";
 import { HostError } from "../errors.ts";
 import type { TenantAudit } from "./audit.ts";
 import type { Capacity } from "./capacity.ts";
 import type { BrokerConfig } from "./config.ts";
 import { HostedWorkspace } from "./hosted.ts";
 import { HostedVm } from "./hosted-vm.ts";
+import { IntentReader } from "./intent-reader.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
 
 export interface BrokerDependencies {
@@ -40,9 +41,11 @@ export class Broker {
   readonly #hosted = new Map<WorkspaceId, HostedWorkspace>();
   /** Refused once is said once: the control plane lists it again at every poll. */
   readonly #refused = new Map<WorkspaceId, string>();
+  readonly #intents: IntentReader;
 
   constructor(deps: BrokerDependencies) {
     this.#deps = deps;
+    this.#intents = new IntentReader(deps.clock);
     for (const { anchor, nodeSocket, adminSocket } of deps.config.tenants) {
       const audit = deps.audits.get(anchor.tenant);
       if (audit === undefined) throw new HostError("enrolment", `tenant ${anchor.name} has no audit log`);
@@ -50,6 +53,16 @@ export class Broker {
       this.#tenants.set(anchor.tenant, { anchor, node, channel: createIpcClient(adminSocket, channelContract), audit });
     }
     for (const entry of deps.journal.load()) if (this.#tenants.has(entry.tenant)) this.#host(entry);
+    this.forget();
+  }
+
+  /** Drops tombstones whose creation can't be replayed any more. */
+  forget(): void {
+    for (const [workspace, { entry }] of this.#hosted) {
+      if (entry.state.phase !== "destroyed" || !isForgettable(entry.ledger, this.#deps.clock.nowMs())) continue;
+      this.#deps.journal.forget(workspace);
+      this.#hosted.delete(workspace);
+    }
   }
 
   get hosted(): ReadonlyMap<WorkspaceId, HostedWorkspace> {
@@ -81,38 +94,31 @@ export class Broker {
     if (hosted !== undefined && hosted.entry.tenant !== desired.tenant) {
       throw new HostError("enrolment", "the workspace belongs to another tenant");
     }
-    const before = hosted?.entry.ledger;
-    const ledger = await this.#applyIntents(tenant, desired, before);
-    if (ledger === undefined) return;
-    if (hosted === undefined) return this.#admit(tenant, ledger, desired.halt);
-    const changed = ledger.lastSerial !== before?.lastSerial;
-    if (changed) await this.#witness(tenant, ledger, desired.workspace);
-    if (changed) hosted.update({ ledger, halted: desired.halt });
-    else if (desired.halt !== hosted.entry.halted) hosted.update({ halted: desired.halt });
+    const before = hosted?.entry.ledger ?? emptyLedger(desired.workspace, desired.tenant);
+    const intents = await Promise.all(desired.intents.map((jws) => this.#intents.read(jws, tenant.anchor)));
+    const applied = applyIntents(before, intents, this.#deps.clock.nowMs());
+    if (hosted === undefined) return this.#admit(tenant, applied, desired);
+    if (applied.taken.length > 0) {
+      for (const intent of applied.taken) await this.#witness(tenant, intent);
+      hosted.update({ ledger: applied.ledger, halted: desired.halt });
+    } else if (desired.halt !== hosted.entry.halted) hosted.update({ halted: desired.halt });
   }
 
-  async #applyIntents(tenant: Tenant, desired: DesiredWorkspace, before: IntentLedger | undefined) {
-    const nowMs = this.#deps.clock.nowMs();
-    let ledger = before;
-    for (const jws of desired.intents) {
-      const claims = await verifyIntent(jws, tenant.anchor, nowMs, { alreadyTaken: before !== undefined });
-      if (claims.sub !== desired.workspace) throw new HostError("enrolment", "an intent names another workspace");
-      if (isOld(ledger, claims)) continue;
-      ledger = applyIntent(ledger, claims, Math.floor(nowMs / 1000));
+  async #admit(tenant: Tenant, { ledger, taken, refused }: Applied, desired: DesiredWorkspace): Promise<void> {
+    const [creation] = taken;
+    if (ledger.state === "empty" || creation === undefined) {
+      const code = refused[0]?.code ?? "not-created";
+      throw new HostError("admission", `the workspace is not created here: its intent is refused (${code})`);
     }
-    return ledger;
-  }
-
-  async #admit(tenant: Tenant, ledger: IntentLedger, halted: boolean): Promise<void> {
-    const { workspace } = ledger;
-    const detail = { image: ledger.spec.image, cpus: ledger.spec.cpus, memoryMib: ledger.spec.memoryMib };
-    await tenant.audit.grant("workspace.create", workspace, detail, ledger.actor);
+    const { image, cpus, memoryMib } = ledger.spec;
+    await tenant.audit.grant("workspace.create", ledger.workspace, { image, cpus, memoryMib }, creation.actor);
+    for (const intent of taken.slice(1)) await this.#witness(tenant, intent);
     const entry: JournalEntry = {
       version: 1,
-      workspace,
+      workspace: ledger.workspace,
       tenant: tenant.anchor.tenant,
       ledger,
-      halted,
+      halted: desired.halt,
       quarantined: false,
       state: { phase: "created", answeredSerial: 0, notEnforced: [] },
     };
@@ -121,13 +127,14 @@ export class Broker {
   }
 
   /** To start again is a grant and waits for its event; to stop or destroy never waits. */
-  async #witness(tenant: Tenant, ledger: IntentLedger, workspace: WorkspaceId): Promise<void> {
-    if (ledger.desired === "running") await tenant.audit.grant("workspace.start", workspace, {}, ledger.actor);
-    else if (ledger.desired === "stopped") tenant.audit.contain("workspace.stop", workspace, {}, ledger.actor);
-    else tenant.audit.contain("workspace.destroy", workspace, { why: "signed" }, ledger.actor);
+  async #witness({ audit }: Tenant, { act, sub, actor }: IntentClaims): Promise<void> {
+    if (act === "start") await audit.grant("workspace.start", sub, {}, actor);
+    else if (act === "stop") audit.contain("workspace.stop", sub, {}, actor);
+    else if (act === "destroy") audit.contain("workspace.destroy", sub, { why: "signed" }, actor);
   }
 
   #host(entry: JournalEntry): void {
+    if (entry.ledger.state === "empty") throw new HostError("journal", "a journal entry without a creation");
     const { config, clock, logger, journal, tell, capacity, loadImage, accelerator } = this.#deps;
     const tenant = this.#tenants.get(entry.tenant);
     if (tenant === undefined) throw new HostError("enrolment", "the tenant is not enrolled on this host");
@@ -180,7 +187,3 @@ export class Broker {
     this.#deps.tell({ workspace: desired.workspace, phase: "refused", message, serial: 0, notEnforced: [] });
   }
 }
-
-/** The control plane lists every intent each time; those that were taken before are no replay, only known. */
-const isOld = (ledger: IntentLedger | undefined, claims: IntentClaims): boolean =>
-  ledger !== undefined && claims.serial <= ledger.lastSerial;

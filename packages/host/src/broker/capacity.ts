@@ -30,6 +30,11 @@ export class Capacity {
     this.#promised.set(workspace, memoryMib);
   }
 
+  /** Counts what runs already, whether it fits or not. */
+  adopt(workspace: WorkspaceId, memoryMib: number): void {
+    this.#promised.set(workspace, memoryMib);
+  }
+
   release(workspace: WorkspaceId): void {
     this.#promised.delete(workspace);
   }

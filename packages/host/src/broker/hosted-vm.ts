@@ -43,13 +43,19 @@ export class HostedVm implements Microvm {
     this.#admittedMs = options.admittedMs;
   }
 
+  get #promisedMib(): number {
+    return this.#o.spec.memoryMib + memoryOverheadMib;
+  }
+
   /** A later start counts its own time. */
   restartClock(nowMs: number): void {
     this.#admittedMs = nowMs;
   }
 
   async isRunning(): Promise<boolean> {
-    return (await this.#status()).state === "running";
+    const running = (await this.#status()).state === "running";
+    if (running) this.#o.capacity.adopt(this.#o.workspace, this.#promisedMib);
+    return running;
   }
 
   async #status(): Promise<VmStatus> {
@@ -60,7 +66,7 @@ export class HostedVm implements Microvm {
 
   async launch(): Promise<Launched> {
     const { workspace, spec, node, capacity, clock } = this.#o;
-    capacity.reserve(workspace, spec.memoryMib + memoryOverheadMib);
+    capacity.reserve(workspace, this.#promisedMib);
     const image = await this.#o.loadImage(spec.image);
     if (this.#o.production && image.kernelFlavor !== "exai") {
       throw new HostError("admission", "production does not boot the distribution's kernel; use an image with ours");

@@ -1,6 +1,6 @@
 import type { Observation } from "@exai/api";
 import type { WorkspaceId } from "@exai/base";
-import { goalOf } from "@exai/policy";
+import { applyIntents, type IntentLedger, ttlDueMs } from "@exai/policy";
 import { type ActorState, type Goal, WorkspaceActor } from "./actor.ts";
 import type { HostedVm } from "./hosted-vm.ts";
 import type { JournalEntry } from "./journal.ts";
@@ -34,7 +34,7 @@ export class HostedWorkspace {
         vm,
         goal: () => this.#goal(),
         untilChangeMs: () => this.#untilTtlMs(),
-        save: (state) => this.#save({ state: withoutUndefined(state) }),
+        save: (state) => this.#saveState(state),
         observe: () => deps.tell(this.observation),
         warn: deps.warn,
       },
@@ -79,7 +79,7 @@ export class HostedWorkspace {
       vmm: "qemu",
       accelerator: this.#vm.accelerator,
       ...(state.kernel === undefined ? {} : { kernel: state.kernel }),
-      serial: ledger.lastSerial,
+      serial: serialOf(ledger),
       ...(state.timings === undefined ? {} : { timings: state.timings }),
       notEnforced: state.notEnforced,
     };
@@ -87,16 +87,25 @@ export class HostedWorkspace {
 
   #goal(): { goal: Goal; serial: number } {
     const { ledger, halted } = this.#entry;
-    const signed = goalOf(ledger, Math.floor(this.#deps.nowMs() / 1000));
-    if (signed === "destroyed") return { goal: "destroyed", serial: ledger.lastSerial };
-    const stop = halted || this.#draining;
-    return { goal: stop ? "stopped" : signed, serial: ledger.lastSerial };
+    const serial = serialOf(ledger);
+    // With no intents this lets the TTL fall due.
+    const now = applyIntents(ledger, [], this.#deps.nowMs()).ledger;
+    if (now.state !== "live") return { goal: "destroyed", serial };
+    // Not the tenant's word: it answers no intent, and the VM runs again when the wish is gone.
+    if (halted || this.#draining) return { goal: "stopped", serial: 0 };
+    return { goal: now.desired, serial };
   }
 
   #untilTtlMs(): number {
-    const { spec, createdAt } = this.#entry.ledger;
-    if (spec.ttlSeconds === 0) return Number.MAX_SAFE_INTEGER;
-    return Math.max(0, (createdAt + spec.ttlSeconds) * 1000 - this.#deps.nowMs()) + 5;
+    const dueMs = ttlDueMs(this.#entry.ledger);
+    return dueMs === undefined ? Number.MAX_SAFE_INTEGER : Math.max(0, dueMs - this.#deps.nowMs()) + 5;
+  }
+
+  #saveState(state: ActorState): void {
+    // A TTL that fell due becomes part of the ledger: nothing undoes it, not even a clock that is set back.
+    const { ledger } =
+      state.phase === "destroying" ? applyIntents(this.#entry.ledger, [], this.#deps.nowMs()) : this.#entry;
+    this.#save({ state: withoutUndefined(state), ledger });
   }
 
   #save(change: Partial<JournalEntry>): void {
@@ -104,6 +113,8 @@ export class HostedWorkspace {
     this.#deps.save(this.#entry);
   }
 }
+
+const serialOf = (ledger: IntentLedger): number => (ledger.state === "empty" ? 0 : ledger.lastSerial);
 
 /** Optional members that are `undefined` are left out, as the journal's schema has them. */
 function withoutUndefined(state: ActorState): JournalEntry["state"] {

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { lifetimeId, observation, observedPhase, tenantId, timestamp, workspaceId } from "@exai/api";
 import { isId, type WorkspaceId } from "@exai/base";
-import { ledgerSchema } from "@exai/policy";
+import { intentLedger } from "@exai/policy";
 import { z } from "zod";
 import { HostError } from "../errors.ts";
 import { writeFileDurably } from "../home/files.ts";
@@ -12,7 +12,7 @@ const journalEntry = z.strictObject({
   version: z.literal(1),
   workspace: workspaceId,
   tenant: tenantId,
-  ledger: ledgerSchema,
+  ledger: intentLedger,
   /** The control plane's wish, kept so that a restart without it does not start what it stopped. */
   halted: z.boolean(),
   /** The control plane does not list it: kept, and said. */

@@ -55,7 +55,9 @@ await using _status = await serveIpc({
   contract: brokerContract,
   handlers: serveStatus({ broker, capacity, loop, capacityMib: config.capacity.memoryMib }),
 });
+const forgetting = setInterval(() => broker.forget(), 3_600_000);
 await Promise.all([loop.run(), endpoints.run(stop.signal)]);
+clearInterval(forgetting);
 process.exit(0);
 
 async function openAudits(): Promise<Map<TenantId, TenantAudit>> {
