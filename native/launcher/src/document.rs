@@ -12,6 +12,8 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Document {
+    /// Written into the status file, so that its reader knows which launch it tells of.
+    pub tag: String,
     /// Folder of an existing cgroup v2.
     pub cgroup: Option<PathBuf>,
     /// File of an existing network namespace.
@@ -123,6 +125,9 @@ impl Document {
                 return Err("a log has 8 KiB to 1 GiB".into());
             }
         }
+        if self.tag.len() > 64 {
+            return Err("a tag has at most 64 bytes".into());
+        }
         if self.argv.iter().any(|argument| argument.contains('\0')) {
             return Err("an argument contains a NUL".into());
         }
@@ -145,7 +150,7 @@ mod tests {
 
     fn sample() -> serde_json::Value {
         serde_json::json!({
-            "cgroup": null, "netns": null, "cpuset": [0], "uid": 5, "gid": 5, "vmm": "/usr/bin/true", "argv": [],
+            "tag": "t", "cgroup": null, "netns": null, "cpuset": [0], "uid": 5, "gid": 5, "vmm": "/usr/bin/true", "argv": [],
             "binds": [{"source": "/a", "target": "/vm/a", "readOnly": true}], "devices": ["/dev/kvm"],
             "systemFolders": ["/usr"], "sockets": [{"fd": 10, "path": "/s", "uid": 1, "gid": 1, "mode": 0o600}],
             "console": {"path": "/c", "uid": 1, "gid": 1, "maxBytes": 65536},

@@ -13,6 +13,7 @@ mod privileges;
 mod pump;
 mod ring;
 mod run;
+mod service;
 mod sockets;
 mod status;
 mod vmm;
@@ -24,7 +25,8 @@ use failure::{Failure, Step};
 const USAGE: &str = "usage: exai-launcher run < document.json
        exai-launcher kill --pid P --start-time T [--launcher-pid P --launcher-start-time T]
        exai-launcher alive --pid P --start-time T
-       exai-launcher netns-add NAME | netns-del NAME";
+       exai-launcher netns-add NAME | netns-del NAME
+       exai-launcher service --uid U --gid G [--group G] --app FOLDER --at FOLDER -- PROGRAM ARG...";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ["run"] => return run::run(),
         ["kill", options @ ..] => kill::kill(options),
         ["alive", options @ ..] => kill::alive(options),
+        ["service", options @ ..] => service::service(options),
         ["netns-add", name] => netns::add(name),
         ["netns-del", name] => netns::delete(name),
         _ => Err(Failure::new(Step::Usage, USAGE)),

@@ -8,11 +8,16 @@ use crate::failure::{At, Failure, Step};
 
 /// For good: no way leads back from here.
 pub fn drop_all(uid: u32, gid: u32) -> Result<(), Failure> {
+    drop_to(uid, gid, &[])
+}
+
+/// The same, but for the supplementary groups that a process of the stack may have.
+pub fn drop_to(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Failure> {
     drop_bounding_set()?;
     rustix::thread::clear_ambient_capability_set().at(Step::Privileges, "ambient capabilities")?;
     // SAFETY: plain system calls of a process with one thread; every result is checked.
     unsafe {
-        check(libc::setgroups(0, std::ptr::null()), "setgroups")?;
+        check(libc::setgroups(groups.len(), groups.as_ptr()), "setgroups")?;
         check(libc::setresgid(gid, gid, gid), "setresgid")?;
         check(libc::setresuid(uid, uid, uid), "setresuid")?;
     }
@@ -23,7 +28,7 @@ pub fn drop_all(uid: u32, gid: u32) -> Result<(), Failure> {
     // Not before the change of uid, which sets it anew: no core dump, no ptrace by another process of this uid.
     // SAFETY: a plain system call.
     unsafe { check(libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")? };
-    verify(uid, gid)
+    verify(uid, gid, groups)
 }
 
 fn drop_bounding_set() -> Result<(), Failure> {
@@ -43,7 +48,7 @@ fn drop_bounding_set() -> Result<(), Failure> {
     Ok(())
 }
 
-fn verify(uid: u32, gid: u32) -> Result<(), Failure> {
+fn verify(uid: u32, gid: u32, wanted: &[u32]) -> Result<(), Failure> {
     let capabilities = rustix::thread::capabilities(None).at(Step::Privileges, "capget")?;
     let held = capabilities.effective | capabilities.permitted | capabilities.inheritable;
     // SAFETY: a plain system call; it must fail.
@@ -53,8 +58,9 @@ fn verify(uid: u32, gid: u32) -> Result<(), Failure> {
     unsafe { check(libc::getresuid(&mut real, &mut effective, &mut saved), "getresuid")? };
     let group = rustix::process::getegid() == Gid::from_raw(gid) && rustix::process::getgid() == Gid::from_raw(gid);
     let groups = rustix::process::getgroups().at(Step::Privileges, "getgroups")?;
+    let groups = groups.iter().map(|each| each.as_raw()).eq(wanted.iter().copied());
     let user = [real, effective, saved].iter().all(|each| *each == uid) && Uid::from_raw(uid) != Uid::ROOT;
-    if held.is_empty() && back == -1 && user && group && groups.is_empty() {
+    if held.is_empty() && back == -1 && user && group && groups {
         return Ok(());
     }
     Err(Failure::new(Step::Privileges, "privileges remain after they were dropped"))

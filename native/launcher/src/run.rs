@@ -5,8 +5,10 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::time::Timespec;
 use serde_json::{Value, json};
 
 use crate::anchored::new_log;
@@ -42,6 +44,9 @@ fn refusal(failure: &Failure) -> (Value, u8) {
 }
 
 fn detach(document: Document) -> Result<(Value, u8), Failure> {
+    // A caller that dies before it has its answer takes this process with it, and the keeper notices that.
+    let death = Some(rustix::process::Signal::KILL);
+    rustix::process::set_parent_process_death_signal(death).at(Step::Daemonize, "death signal")?;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).at(Step::Daemonize, "pipe")?;
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {
@@ -65,7 +70,7 @@ fn detach(document: Document) -> Result<(Value, u8), Failure> {
 fn keep(document: &Document, report: OwnedFd) {
     let mut report = File::from(report);
     let mut sockets = Vec::new();
-    match start(document, &mut sockets) {
+    match start(document, &mut sockets, &report) {
         Err(failure) => {
             sockets.iter().for_each(Listening::remove);
             let _ = writeln!(report, "{}", json!(refusal(&failure)));
@@ -90,7 +95,7 @@ struct Running {
     _go: File,
 }
 
-fn start(document: &Document, sockets: &mut Vec<Listening>) -> Result<Running, Failure> {
+fn start(document: &Document, sockets: &mut Vec<Listening>, report: &File) -> Result<Running, Failure> {
     let null = leave_caller()?;
     let mut status = StatusFile::take(&document.status_file)?;
     for socket in &document.sockets {
@@ -112,11 +117,12 @@ fn start(document: &Document, sockets: &mut Vec<Listening>) -> Result<Running, F
     place::unshare_rest()?;
     jail::enter(document)?;
     let child = vmm::fork(document, sockets)?;
-    let started = identify(&proc, &child)?;
+    let started = identify(document, &proc, &child)?;
     // From here the keeper can't do more than the VMM may.
     drop(proc);
     privileges::drop_all(document.uid, document.gid)?;
     status.started(&started)?;
+    refuse_without_caller(report)?;
     match child.go() {
         Err(failure) => {
             status.ended(json!({ "code": 127 }), Some(&failure.to_string()))?;
@@ -149,6 +155,17 @@ fn leave_caller() -> Result<File, Failure> {
     Ok(File::from(null))
 }
 
+/// The status file tells of the VMM already, so a caller's successor finds it; one that nobody waited for and nobody can
+/// have found yet must not start.
+fn refuse_without_caller(report: &File) -> Result<(), Failure> {
+    let mut polled = [PollFd::new(report, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).at(Step::Daemonize, "poll")?;
+    if polled[0].revents().contains(PollFlags::ERR) {
+        return Err(Failure::new(Step::Daemonize, "the caller is gone"));
+    }
+    Ok(())
+}
+
 fn open_console(document: &Document) -> Result<Ring, Failure> {
     let console = &document.console;
     let _user = AsUser::become_user(console.uid, console.gid, Step::Console)?;
@@ -162,12 +179,18 @@ fn open_ring(path: &std::path::Path, max_bytes: u64, step: Step) -> Result<Ring,
     Ok(Ring::new(new_log(path, step)?, new_log(older.as_ref(), step)?, max_bytes))
 }
 
-fn identify(proc: &OwnedFd, child: &Waiting) -> Result<Started, Failure> {
+fn identify(document: &Document, proc: &OwnedFd, child: &Waiting) -> Result<Started, Failure> {
     let of = |pid: i32| {
         start_time(proc, pid)?.ok_or_else(|| Failure::new(Step::Fork, format!("process {pid} has ended already")))
     };
     let launcher_pid = std::process::id() as i32;
-    Ok(Started { pid: child.pid, start_time: of(child.pid)?, launcher_pid, launcher_start_time: of(launcher_pid)? })
+    Ok(Started {
+        tag: document.tag.clone(),
+        pid: child.pid,
+        start_time: of(child.pid)?,
+        launcher_pid,
+        launcher_start_time: of(launcher_pid)?,
+    })
 }
 
 fn finish(running: Running) {

@@ -13,8 +13,8 @@ use crate::failure::{At, Failure, Step};
 
 pub struct StatusFile(File);
 
-#[derive(Clone, Copy)]
 pub struct Started {
+    pub tag: String,
     pub pid: i32,
     pub start_time: u64,
     pub launcher_pid: i32,
@@ -24,6 +24,7 @@ pub struct Started {
 impl Started {
     pub fn json(&self) -> Value {
         json!({
+            "tag": self.tag,
             "pid": self.pid,
             "startTime": self.start_time,
             "launcherPid": self.launcher_pid,

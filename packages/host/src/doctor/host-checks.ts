@@ -65,7 +65,6 @@ export function hostChecks(home: string): Check[] {
     ),
     program("mke2fs", "/usr/sbin/mke2fs", ["-V"], "e2fsprogs", "it makes the file system of each workspace's disk"),
     program("ip", "/usr/sbin/ip", ["-V"], "iproute2", "it makes the network namespaces"),
-    program("setpriv", "/usr/bin/setpriv", ["--version"], "util-linux", "it starts our processes without privileges"),
     {
       id: "namespaces",
       severity: "fail",

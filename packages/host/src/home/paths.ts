@@ -28,6 +28,8 @@ export function runPaths(stack: string) {
   const run = join("/run/exai", stack);
   return {
     run,
+    /** The program, bound here for processes whose user could not enter the checkout. */
+    app: join(run, "app"),
     controlSocket: join(run, "api", "control.sock"),
     supervisorSocket: join(run, "supervisor.sock"),
     metricsSocket: join(run, "metrics.sock"),

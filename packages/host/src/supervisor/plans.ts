@@ -8,7 +8,7 @@ import type { EnrolledTenant } from "../enrol/tenants.ts";
 import type { Home } from "../home/home.ts";
 import { runPaths, uidOffsets } from "../home/paths.ts";
 import type { ChildPlan } from "./child.ts";
-import { serviceArgv } from "./service-argv.ts";
+import { rootArgv, serviceArgv } from "./service-argv.ts";
 
 export interface StackOptions {
   home: Home;
@@ -39,7 +39,7 @@ export function nodePlan(o: StackOptions): ChildPlan {
     tenants: o.tenants.map((each) => ({ tenant: each.anchor.tenant, channel: owner(each.channelUid) })),
     stack: o.home.stack,
   };
-  return plan(o, "node", [process.execPath, ...nodeFlags, mainOf("node")], async () => config);
+  return plan(o, "node", rootArgv(mainOf("node")), async () => config);
 }
 
 export function brokerPlan(o: StackOptions): ChildPlan {
@@ -66,7 +66,7 @@ export function brokerPlan(o: StackOptions): ChildPlan {
     statusSocket: join(home.paths.host, "status.sock"),
   };
   const uid = home.uidBase + uidOffsets.broker;
-  return plan(o, "broker", serviceArgv(o.launcher, uid, mainOf("host", "broker"), nodeFlags), async () => config);
+  return plan(o, "broker", service(o, uid, mainOf("host", "broker")), async () => config);
 }
 
 export function controlPlan(o: StackOptions): ChildPlan {
@@ -78,7 +78,7 @@ export function controlPlan(o: StackOptions): ChildPlan {
     hosts: [o.host],
   };
   const uid = home.uidBase + uidOffsets.control;
-  return plan(o, "control", serviceArgv(o.launcher, uid, mainOf("control"), nodeFlags), async () => config);
+  return plan(o, "control", service(o, uid, mainOf("control")), async () => config);
 }
 
 export function channelPlan(o: StackOptions, { anchor, channelUid }: EnrolledTenant): ChildPlan {
@@ -100,18 +100,18 @@ export function channelPlan(o: StackOptions, { anchor, channelUid }: EnrolledTen
       listen: { address: "127.0.0.1", port: 0 },
     };
   };
-  const argv = serviceArgv(
-    o.launcher,
-    channelUid,
-    mainOf("tenant", "channel"),
-    nodeFlags,
-    home.uidBase + uidOffsets.broker,
-  );
+  const argv = service(o, channelUid, mainOf("tenant", "channel"), home.uidBase + uidOffsets.broker);
   return plan(o, `channel-${anchor.name}`, argv, config);
 }
 
-// A young generation of 16 MiB is V8's default and only costs memory in processes that mostly wait.
-const nodeFlags = ["--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"] as const;
+const service = (o: StackOptions, uid: number, main: string, group?: number) =>
+  serviceArgv({
+    launcher: o.launcher,
+    uid,
+    main,
+    app: runPaths(o.home.stack).app,
+    ...(group === undefined ? {} : { group }),
+  });
 
 const owner = (id: number) => ({ uid: id, gid: id });
 

@@ -12,6 +12,7 @@ export function makeRunFolders(home: Home, tenants: readonly EnrolledTenant[]): 
   const broker = own(home.uidBase + uidOffsets.broker);
   ensureFolder("/run/exai", 0o755);
   ensureFolder(run.run, 0o711);
+  ensureFolder(run.app, 0o755);
   ensureFolder(join(run.run, "api"), 0o755, control);
   for (const folder of [run.node, run.monitors]) ensureFolder(folder, 0o711);
   ensureFolder(run.tenants, 0o711);
