@@ -11,6 +11,7 @@ export {
   eventLimits,
   parseEvent,
 } from "./event.ts";
+export { FolderChanges } from "./folder-changes.ts";
 export { type Gap, gapPublicKey, openGap, type SignedGap } from "./gap.ts";
 export { privateKeyFromRaw } from "./hpke.ts";
 export { type ReadOptions, readSpool, type SpoolItem } from "./read.ts";

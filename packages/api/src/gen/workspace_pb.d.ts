@@ -14,7 +14,7 @@
 // @generated from file workspace.proto (package exai.workspace.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { AttachRequestSchema, ChunkSchema, EmptySchema, ExitedSchema, FileInfoSchema, HelloResponse, ListProcessesResponseSchema, MetricsResponseSchema, MkdirRequestSchema, OutputSchema, PathRequestSchema, PortFrameSchema, ProcessRefSchema, ReadRequestSchema, RemoveRequestSchema, RenameRequestSchema, ResizeRequestSchema, SendInputRequestSchema, SendInputResponseSchema, SetXattrRequestSchema, SignalRequestSchema, StartRequestSchema, StartResponseSchema, TreeFrameSchema, TreeSummarySchema, WatchEventSchema, WatchRequestSchema, WriteRequestSchema, XattrRequestSchema, XattrResponseSchema } from "./guest_pb.js";
 
@@ -104,7 +104,7 @@ export declare type EventsRequest = Message<"exai.workspace.v1.EventsRequest"> &
   follow: boolean;
 
   /**
-   * Only the newest N; 0 means all that is kept.
+   * Only the newest N of each writer; 0 means all that is kept.
    *
    * @generated from field: uint32 last = 2;
    */
@@ -134,11 +134,16 @@ export declare type SealedEvent = Message<"exai.workspace.v1.SealedEvent"> & {
   sequence: bigint;
 
   /**
-   * The sealed record as @exai/audit defines it; only the tenant's log key opens it.
+   * The record's payload as docs/internals/audit.md defines it.
    *
    * @generated from field: bytes sealed = 3;
    */
   sealed: Uint8Array;
+
+  /**
+   * @generated from field: exai.workspace.v1.SealedEvent.Kind kind = 4;
+   */
+  kind: SealedEvent_Kind;
 };
 
 /**
@@ -146,6 +151,37 @@ export declare type SealedEvent = Message<"exai.workspace.v1.SealedEvent"> & {
  * Use `create(SealedEventSchema)` to create a new message.
  */
 export declare const SealedEventSchema: GenMessage<SealedEvent>;
+
+/**
+ * @generated from enum exai.workspace.v1.SealedEvent.Kind
+ */
+export enum SealedEvent_Kind {
+  /**
+   * `sealed` is a sealed event; only the tenant's log key opens it.
+   *
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Events of containing steps that found no space; `sealed` is the signed count, in clear.
+   *
+   * @generated from enum value: KIND_GAP = 1;
+   */
+  GAP = 1,
+
+  /**
+   * Before this sequence something was changed, cut out or lost; `sealed` is empty.
+   *
+   * @generated from enum value: KIND_BROKEN = 2;
+   */
+  BROKEN = 2,
+}
+
+/**
+ * Describes the enum exai.workspace.v1.SealedEvent.Kind.
+ */
+export declare const SealedEvent_KindSchema: GenEnum<SealedEvent_Kind>;
 
 /**
  * @generated from service exai.workspace.v1.Workspace

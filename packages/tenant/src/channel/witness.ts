@@ -1,0 +1,95 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { AuditEvent, EventAction, EventDetail, Spool } from "@exai/audit";
+import { AuditError } from "@exai/audit";
+import type { Clock, WorkspaceId } from "@exai/base";
+import type { Principal } from "@exai/policy";
+import { channelLimits } from "./limits.ts";
+import type { MethodRule, Subject } from "./methods.ts";
+
+const mostRemembered = 4096;
+
+/** Writes the events of the data plane's calls, as the table of methods asks. */
+export class CallWitness {
+  readonly #spool: Spool;
+  readonly #clock: Clock;
+  /** Callers that were witnessed for a `once` target, oldest first. */
+  readonly #seen = new Set<string>();
+  #second = 0;
+  #refusals = 0;
+  #suppressed = 0;
+
+  constructor(spool: Spool, clock: Clock) {
+    this.#spool = spool;
+    this.#clock = clock;
+  }
+
+  /** @throws ConnectError `ResourceExhausted`, `Internal` when the event is not durable: the call must not be made */
+  async call(rule: MethodRule, principal: Principal, subject: Subject): Promise<void> {
+    const { action, witness } = rule;
+    if (action === undefined || witness === "none") return;
+    const event = this.#event(action, principal.subject, principal.workspace, subject);
+    if (witness === "contain") return void this.#spool.contain(event);
+    const key = `${principal.subject} ${principal.workspace} ${action} ${subject.target}`;
+    if (witness === "once" && this.#seen.has(key)) return;
+    try {
+      await this.#spool.grant(event);
+    } catch (error) {
+      throw toConnectError(error);
+    }
+    if (witness === "once") this.#remember(key);
+  }
+
+  #remember(key: string): void {
+    const [oldest] = this.#seen;
+    if (this.#seen.size >= mostRemembered && oldest !== undefined) this.#seen.delete(oldest);
+    this.#seen.add(key);
+  }
+
+  /** A caller without a good token. Anyone can cause these, so only a few a second are written and the rest counted. */
+  refuse(method: string, why: string, principal: Principal | undefined): void {
+    const second = Math.floor(this.#clock.nowMs() / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#refusals = 0;
+    }
+    if (++this.#refusals > channelLimits.refusalsPerSecond) {
+      this.#suppressed++;
+      return;
+    }
+    const detail = { why, ...(this.#suppressed > 0 ? { suppressed: this.#suppressed } : {}) };
+    this.#suppressed = 0;
+    const actor = principal?.subject ?? "unknown";
+    const event = this.#event("token.refuse", actor, principal?.workspace, { target: method, detail });
+    this.#spool.contain({ ...event, outcome: "refused" });
+  }
+
+  #event(action: EventAction, actor: string, workspace: WorkspaceId | undefined, subject: Subject): AuditEvent {
+    const detail: EventDetail | undefined = subject.detail;
+    return {
+      ts: this.#clock.nowMs(),
+      actor: actor.toWellFormed(),
+      action,
+      target: subject.target,
+      outcome: "ok",
+      ...(workspace === undefined ? {} : { workspace }),
+      ...(detail === undefined ? {} : { detail }),
+    };
+  }
+}
+
+function toConnectError(error: unknown): ConnectError {
+  if (!(error instanceof AuditError)) return ConnectError.from(error, Code.Internal);
+  switch (error.code) {
+    case "no-space":
+      return new ConnectError(
+        "the audit log has no space left, and nothing is done without its event",
+        Code.ResourceExhausted,
+      );
+    case "busy":
+      return new ConnectError("too many calls wait for the audit log", Code.ResourceExhausted);
+    case "invalid-event":
+      return new ConnectError("the call's audit event would be out of its limits", Code.InvalidArgument);
+    default:
+      return new ConnectError("the audit log can't be written, and nothing is done without its event", Code.Internal);
+  }
+}
