@@ -25,6 +25,9 @@ export interface WaitOptions {
   readonly signal?: AbortSignal;
 }
 
+const staleMs = 5000;
+const none: ReadonlySet<ObservedPhase> = new Set();
+
 const dead: ReadonlySet<ObservedPhase> = new Set(["refused", "failed", "quarantined", "destroying", "destroyed"]);
 
 /** One workspace: its life by intents that the tenant signs, and what goes on inside by its own tokens. */
@@ -37,6 +40,8 @@ export class Workspace {
   #record: WorkspaceRecord;
   #plane: DataPlane | undefined;
   #ready: Promise<void> | undefined;
+  /** The phase before a start, which says nothing about it; believed again when it changes or after some seconds. */
+  #stale: { phase: ObservedPhase; untilMs: number } | undefined;
 
   /** @throws SdkError `forged` when the record does not carry this tenant's own creation intent */
   constructor(parts: WorkspaceParts, record: WorkspaceRecord) {
@@ -144,6 +149,7 @@ export class Workspace {
   }
 
   async start(options: WaitOptions = {}): Promise<void> {
+    this.#stale = { phase: this.phase, untilMs: performance.now() + staleMs };
     await this.#submit("start");
     this.#ready = undefined;
     await this.ready(options);
@@ -153,7 +159,7 @@ export class Workspace {
   async stop(options: WaitOptions = {}): Promise<void> {
     await this.#submit("stop");
     this.#ready = undefined;
-    await this.until((phase) => phase === "stopped", options);
+    await this.until((phase) => phase === "stopped" || phase === "failed", options);
   }
 
   /** Removes the workspace with its disk, and returns when the host says that it is gone. */
@@ -161,28 +167,43 @@ export class Workspace {
     await this.#submit("destroy");
     if (options.wait === false) return;
     try {
-      await this.until((phase) => phase === "destroyed", options);
+      // What a host refused it never made.
+      await this.until((phase) => phase === "destroyed" || phase === "refused", options, none);
     } catch (error) {
       if (!(error instanceof SdkError && error.code === "not-found")) throw error;
     }
   }
 
-  /** Waits until the observed phase satisfies `done`. @throws SdkError `failed`, `timeout` */
-  async until(done: (phase: ObservedPhase) => boolean, options: WaitOptions = {}): Promise<void> {
+  /** Waits until the observed phase satisfies `done`. @throws SdkError `failed` (a phase of `fatal`), `timeout` */
+  async until(
+    done: (phase: ObservedPhase) => boolean,
+    options: WaitOptions = {},
+    fatal: ReadonlySet<ObservedPhase> = dead,
+  ): Promise<void> {
     const until = performance.now() + (options.timeoutMs ?? 60_000);
     for (;;) {
-      if (done(this.phase)) return;
-      this.#throwIfDead(done);
+      if (done(this.#believed())) return;
+      this.#throwIfDead(fatal);
       const waitMs = Math.floor(until - performance.now());
       if (waitMs <= 0)
         throw new SdkError("timeout", `the workspace is still '${this.phase}'; see 'exai ws logs ${this.id}'`);
-      const wait = { waitAfter: this.#record.revision, waitMs };
+      const wait = {
+        waitAfter: this.#record.revision,
+        waitMs: this.#stale === undefined ? waitMs : Math.min(waitMs, 1000),
+      };
       this.#record = await this.#parts.control.get(this.id, wait, options.signal);
     }
   }
 
-  #throwIfDead(done: (phase: ObservedPhase) => boolean): void {
-    if (!dead.has(this.phase) || (this.phase === "destroying" && done("destroyed"))) return;
+  #believed(): ObservedPhase {
+    if (this.#stale === undefined) return this.phase;
+    if (this.phase === this.#stale.phase && performance.now() < this.#stale.untilMs) return "unknown";
+    this.#stale = undefined;
+    return this.phase;
+  }
+
+  #throwIfDead(fatal: ReadonlySet<ObservedPhase>): void {
+    if (!fatal.has(this.#believed())) return;
     const why = this.observed?.message;
     throw new SdkError("failed", `the workspace is ${this.phase}${why === undefined ? "" : `: ${why}`}`);
   }
@@ -211,7 +232,7 @@ export class Workspace {
   async #awaitEndpoint(signal: AbortSignal | undefined): Promise<void> {
     const until = performance.now() + 30_000;
     while (this.#record.endpoint === undefined && performance.now() < until) {
-      this.#throwIfDead(() => false);
+      this.#throwIfDead(dead);
       const wait = { waitAfter: this.#record.revision, waitMs: Math.max(0, Math.floor(until - performance.now())) };
       this.#record = await this.#parts.control.get(this.id, wait, signal);
     }
