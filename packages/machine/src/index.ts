@@ -1,6 +1,8 @@
 /** One disposable microVM: its guest channel, its VMM, its life. */
 
+export { MachineError, type MachineErrorCode } from "./errors.ts";
 export * from "./guest/index.ts";
+export * from "./image/index.ts";
 export {
   BlobVerifier,
   loadImage,
@@ -11,6 +13,9 @@ export {
   signManifest,
   type VerifiedImage,
 } from "./image/index.ts";
+export { memoryOverheadMib } from "./overhead.ts";
+export { type KvmAnswer, type KvmProbeOptions, probeKvm } from "./probe/kvm.ts";
+export { hostTscKhz, type TscOptions } from "./probe/tsc.ts";
 export {
   type Accelerator,
   type BootFiles,
