@@ -1,4 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import { errorCode } from "@exai/base";
 import { channelFault } from "@exai/machine";
 import { TenantError } from "../errors.ts";
 
@@ -28,6 +29,8 @@ export function toClientError(error: unknown): ConnectError {
   if (fault !== undefined) return fromFault(fault.code);
   if (!(error instanceof ConnectError))
     return new ConnectError("the call failed", Code.Internal, undefined, undefined, error);
+  // A guest's own status has no cause; a socket that broke under the call has.
+  if (/^E/.test(errorCode(error.cause) ?? "")) return fromFault("channel-lost");
   if (!guestCodes.has(error.code)) return new ConnectError("the guest broke its contract", Code.DataLoss);
   return new ConnectError(cleanText(error.rawMessage), error.code);
 }
