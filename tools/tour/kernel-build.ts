@@ -28,7 +28,7 @@ export class KernelBuild implements Disposable {
   }
 
   start(onProgress: (text: string) => void): void {
-    const child = spawn("nice", ["-n", "15", process.execPath, builder, "--only", "kernel", "--progress"], {
+    const child = spawn("nice", ["-n", "15", process.execPath, builder, "--only", "image", "--progress"], {
       stdio: ["ignore", "pipe", "pipe"],
       signal: this.#signal,
     });
