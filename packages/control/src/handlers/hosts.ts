@@ -1,0 +1,56 @@
+import { readFile } from "node:fs/promises";
+import type { PollRequest } from "@exai/api";
+import type { HostId } from "@exai/base";
+import { ControlError } from "../errors.ts";
+import { type Handlers, ok } from "../http/handler.ts";
+import { topicOf } from "../state/idempotency.ts";
+import type { Services } from "./workspaces.ts";
+
+type Owned = "health" | "openapi" | "listEndpoints" | "listHosts" | "pollHost";
+
+const document = new URL("../../../../spec/openapi.json", import.meta.url);
+
+/** What hosts do, and what anybody may know. */
+export function hostHandlers(s: Services): Pick<Handlers, Owned> {
+  const lastSeenMs = new Map<HostId, number>();
+  const toldEndpoints = new Map<HostId, string>();
+
+  /** Most polls bring no news: those cost no transaction. */
+  const report = async (host: HostId, body: PollRequest) => {
+    const endpoints = JSON.stringify(body.endpoints);
+    if (body.observations.length === 0 && toldEndpoints.get(host) === endpoints) return;
+    const changed = await s.store.report(host, body, s.clock.nowMs());
+    toldEndpoints.set(host, endpoints);
+    for (const id of changed) s.notifier.notify(topicOf.workspace(id));
+  };
+
+  return {
+    health: async () => {
+      await s.store.ping();
+      return ok({ status: "ok", version: 1 });
+    },
+    openapi: async () => ({ status: 200, json: await readFile(document, "utf8") }),
+    listEndpoints: async ({ principal }) => ok({ items: await s.store.endpoints(principal.tenant) }),
+    listHosts: async () => ok({ items: s.hosts.map((id) => hostItem(id, lastSeenMs.get(id))) }),
+    pollHost: async ({ principal, params, body, gone }) => {
+      if (params.id !== principal.host || body.host !== principal.host) {
+        throw new ControlError("forbidden", "a host polls for itself only");
+      }
+      lastSeenMs.set(principal.host, s.clock.nowMs());
+      using news = s.notifier.subscribe(topicOf.host(principal.host));
+      await report(principal.host, body);
+      const until = s.clock.monotonicMs() + body.waitMs;
+      for (;;) {
+        const version = await s.store.version(principal.host);
+        const leftMs = until - s.clock.monotonicMs();
+        if (version !== body.version || leftMs <= 0 || gone.aborted) return ok(await s.store.desired(principal.host));
+        await news.wait(leftMs, gone);
+      }
+    },
+  };
+}
+
+const hostItem = (id: HostId, seenMs: number | undefined) => ({
+  id,
+  ...(seenMs === undefined ? {} : { lastSeenAt: new Date(seenMs).toISOString() }),
+});
