@@ -155,8 +155,8 @@ fn leave_caller() -> Result<File, Failure> {
     Ok(File::from(null))
 }
 
-/// The status file tells of the VMM already, so a caller's successor finds it; one that nobody waited for and nobody can
-/// have found yet must not start.
+/// A VMM whose start nobody waits for must not run: a caller's successor may have looked already and found nothing. From
+/// the line in the status file on, which stands before this, it finds the VMM.
 fn refuse_without_caller(report: &File) -> Result<(), Failure> {
     let mut polled = [PollFd::new(report, PollFlags::empty())];
     poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).at(Step::Daemonize, "poll")?;

@@ -47,8 +47,8 @@ export const jail = {
 export const vmStatus = z.strictObject({
   workspace: workspaceId,
   lifetime: lifetimeId.optional(),
-  /** `prepared`: disk and namespaces exist, no VMM. `exited`: the last VMM has ended. */
-  state: z.enum(["prepared", "running", "exited"]),
+  /** `absent`: nothing exists. `prepared`: disk and namespaces exist, no VMM. `exited`: the last VMM has ended. */
+  state: z.enum(["absent", "prepared", "running", "exited"]),
   /** Exit of the last VMM. */
   exit: z.strictObject({ code: z.int().optional(), signal: z.int().optional() }).optional(),
   uid: z.int().optional(),
@@ -61,7 +61,7 @@ const one = z.strictObject({ workspace: workspaceId });
 const none = z.strictObject({});
 
 export const nodeContract = {
-  /** Makes uid, namespace, cgroup, folder and disk. Codes: `disk-full`, `uids-exhausted`. */
+  /** Makes uid, namespace, cgroup, folder and disk. Codes: `disk-full`, `uids-exhausted`, `disk-size`, `name-taken`. */
   prepare: { request: prepareRequest, response: vmStatus },
   /** Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `launch-failed`. */
   launch: { request: launchRequest, response: vmStatus },

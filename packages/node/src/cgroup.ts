@@ -1,0 +1,90 @@
+import { mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { errorCode } from "@exai/base";
+import { NodeError } from "./errors.ts";
+import { ifThere } from "./files.ts";
+
+/** Where cgroup v2 is mounted; undefined on a host without. Next to v1 it is there with no controllers. */
+export function cgroup2Mount(mountinfo = readFileSync("/proc/self/mountinfo", "utf8")): string | undefined {
+  for (const line of mountinfo.split("\n")) {
+    // proc(5): … mount point (5th), options, optional fields, "-", type
+    const [before, after] = line.split(" - ");
+    if (after?.startsWith("cgroup2 ")) return before?.split(" ")[4];
+  }
+  return undefined;
+}
+
+const controllers = ["memory", "cpu", "pids"] as const;
+const periodUs = 100_000;
+
+export interface CgroupLimits {
+  readonly memoryBytes: number;
+  readonly cpus: number;
+  readonly pids: number;
+}
+
+/** Makes the group and passes down to it what controllers there are. */
+export function makeCgroup(folder: string): void {
+  try {
+    const stack = dirname(folder);
+    for (const parent of [dirname(stack), stack]) {
+      mkdirSync(parent, { recursive: true });
+      passControllersDown(parent);
+    }
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new NodeError("cgroup-failed", `the cgroup ${folder} can't be made`, { cause });
+  }
+}
+
+export const hasCgroup = (folder: string): boolean => ifThere(() => statSync(folder)) !== undefined;
+
+/** One by one: a controller that can't be passed down (v1 holds it, a container keeps it) is then reported as missing. */
+function passControllersDown(folder: string): void {
+  const there = readFileSync(`${folder}/cgroup.controllers`, "utf8").trim().split(" ");
+  for (const controller of controllers.filter((each) => there.includes(each))) {
+    try {
+      writeFileSync(`${folder}/cgroup.subtree_control`, `+${controller}`);
+    } catch (error) {
+      if (errorCode(error) !== "EBUSY" && errorCode(error) !== "EACCES" && errorCode(error) !== "EROFS") throw error;
+    }
+  }
+}
+
+export function limitCgroup(folder: string, limits: CgroupLimits): void {
+  // Half a CPU more than the guest has: the VMM's own threads must not starve it.
+  const quotaUs = Math.round((limits.cpus + 0.5) * periodUs);
+  set(folder, "memory.max", limits.memoryBytes);
+  set(folder, "memory.swap.max", 0);
+  set(folder, "memory.oom.group", 1);
+  set(folder, "cpu.max", `${quotaUs} ${periodUs}`);
+  set(folder, "pids.max", limits.pids);
+}
+
+function set(folder: string, file: string, value: number | string): void {
+  ifThere(() => statSync(`${folder}/${file}`) && writeFileSync(`${folder}/${file}`, String(value)));
+}
+
+/** What this host can't hold, in words. Processes are bounded by RLIMIT_NPROC of the VM's own uid in any case. */
+export function notEnforced(folder: string | null): string[] {
+  const has = (file: string) => folder !== null && ifThere(() => statSync(`${folder}/${file}`)) !== undefined;
+  return [...(has("memory.max") ? [] : ["memory limit"]), ...(has("cpu.max") ? [] : ["cpu limit"])];
+}
+
+/** Ends whatever is still in it. */
+export async function removeCgroup(folder: string): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    try {
+      rmdirSync(folder);
+      return;
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return;
+      if (errorCode(error) !== "EBUSY") throw error;
+    }
+    // A process that was just killed leaves a moment later; one that was not meant to be here is killed now.
+    if (attempt === 10) ifThere(() => writeFileSync(`${folder}/cgroup.kill`, "1"));
+    await sleep(attempt < 20 ? 1 : 10);
+  }
+  throw new NodeError("cgroup-failed", `processes in ${folder} do not end`);
+}

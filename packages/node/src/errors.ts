@@ -1,0 +1,24 @@
+import { CodedError } from "@exai/base";
+
+/**
+ * `name-taken`: another workspace of this host has the same first 8 characters (or it is another tenant's: the answer
+ * is the same). `disk-size`: the workspace has a disk of another size. `broken-state`: a file of the agent's own does
+ * not hold what the agent writes. The others are those of `nodeContract`.
+ */
+export type NodeErrorCode =
+  | "disk-full"
+  | "disk-failed"
+  | "disk-size"
+  | "uids-exhausted"
+  | "name-taken"
+  | "not-prepared"
+  | "running"
+  | "no-blob"
+  | "launch-failed"
+  | "kill-failed"
+  | "netns-failed"
+  | "cgroup-failed"
+  | "unsafe-folder"
+  | "broken-state";
+
+export class NodeError extends CodedError<NodeErrorCode> {}

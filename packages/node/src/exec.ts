@@ -1,0 +1,50 @@
+/** The one module of this package that starts processes. Argument arrays only; nothing goes through a shell. */
+import { spawn } from "node:child_process";
+
+/** Nothing of the operator's environment reaches a child. */
+const cleanEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
+const maxOutputBytes = 64 << 10;
+
+export interface Outcome {
+  /** Exit code; -1 when a signal ended it. */
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * Runs a program to its end. Output beyond 64 KiB is cut off.
+ * @throws the system's error when it can't be started, or when it takes longer than `timeoutMs` and is killed
+ */
+export async function run(
+  file: string,
+  args: readonly string[],
+  options: { input?: string; timeoutMs?: number } = {},
+): Promise<Outcome> {
+  const child = spawn(file, [...args], {
+    cwd: "/",
+    env: cleanEnvironment,
+    stdio: ["pipe", "pipe", "pipe"],
+    timeout: options.timeoutMs ?? 20_000,
+    killSignal: "SIGKILL",
+  });
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
+  child.stdin.on("error", () => undefined); // it ended without reading: its exit code tells why
+  child.stdin.end(options.input ?? "");
+  const code = await new Promise<number>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (exit) => resolve(exit ?? -1));
+  });
+  return { code, stdout: stdout(), stderr: stderr() };
+}
+
+function collect(stream: NodeJS.ReadableStream): () => string {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  stream.on("data", (chunk: Buffer) => {
+    if (bytes < maxOutputBytes) chunks.push(chunk.subarray(0, maxOutputBytes - bytes));
+    bytes += chunk.length;
+  });
+  return () => Buffer.concat(chunks).toString("utf8");
+}

@@ -1,0 +1,60 @@
+import { dirname } from "node:path";
+import { jail, type LaunchRequest } from "@exai/api/host";
+import { blobPath } from "./blobs.ts";
+import type { VmContext } from "./context.ts";
+
+const logBytes = { console: 1 << 20, vmm: 128 << 10 } as const;
+
+/** What a VMM needs beside its guest's memory, in MiB; an emulator also keeps translated code, as its driver sizes it. */
+const overheadMib = (request: LaunchRequest): number =>
+  128 + (request.kvm ? 0 : Math.min(256, Math.max(16, Math.floor(request.memoryMib / 8))));
+
+export function launchLimits(request: LaunchRequest) {
+  return {
+    memoryBytes: (request.memoryMib + overheadMib(request)) * 2 ** 20,
+    cpus: request.cpus,
+    // A thread for each CPU, QEMU's 64 I/O workers, the launcher, and some.
+    pids: 128 + request.cpus,
+  };
+}
+
+/** The document that the launcher reads; native/launcher/src/document.rs has its shape. */
+export function launcherDocument(vm: VmContext, request: LaunchRequest): object {
+  const { paths, record, place, tenant, config } = vm;
+  const blobs = request.files.map(({ blob, target }) => ({
+    source: blobPath(config.imageStore, blob),
+    target,
+    readOnly: true,
+  }));
+  return {
+    tag: request.lifetime,
+    ...place,
+    vmm: config.qemu,
+    argv: request.argv,
+    binds: [...blobs, { source: paths.disk, target: jail.disk, readOnly: false }],
+    devices: request.kvm ? ["/dev/kvm"] : [],
+    systemFolders: systemFolders(config.qemu),
+    sockets: [
+      { fd: jail.channelFd, path: paths.channelSocket(tenant), ...vm.channel, mode: 0o600 },
+      { fd: jail.monitorFd, path: paths.monitorSocket(tenant), ...config.broker, mode: 0o600 },
+    ],
+    console: { path: paths.console(tenant), ...vm.channel, maxBytes: logBytes.console },
+    stderrLog: { path: paths.vmmLog, maxBytes: logBytes.vmm },
+    statusFile: paths.status,
+    limits: {
+      nofile: 1024,
+      // The largest file that it may write is its disk.
+      fsizeBytes: record.diskMib * 2 ** 20,
+      core: 0,
+      memlockBytes: 65_536,
+      nproc: launchLimits(request).pids,
+    },
+  };
+}
+
+/** Libraries and firmware, no program but the VMM itself: the launcher adds that one. */
+function systemFolders(qemu: string): string[] {
+  const prefix = dirname(dirname(qemu));
+  const own = prefix === "/usr" ? [] : [prefix];
+  return ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/qemu", "/usr/share/seabios", ...own];
+}

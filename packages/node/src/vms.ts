@@ -1,0 +1,96 @@
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import type { NodeConfig } from "@exai/api/host";
+import { isId, type TenantId, type WorkspaceId } from "@exai/base";
+import { NodeError } from "./errors.ts";
+import { syncFolder } from "./files.ts";
+import { vmPaths } from "./paths.ts";
+import { shortName } from "./placer.ts";
+import { readTenant, type TenantRecord, writeTenant } from "./records.ts";
+
+/**
+ * Which VM folders there are, whose they are and which uid each has. Read once at the start, since nobody else writes
+ * below `vms/`.
+ */
+export class Vms {
+  readonly #config: Pick<NodeConfig, "vmsFolder" | "runFolder" | "vmUids">;
+  readonly #records = new Map<WorkspaceId, TenantRecord>();
+  #lastUid: number;
+
+  constructor(config: Pick<NodeConfig, "vmsFolder" | "runFolder" | "vmUids">) {
+    this.#config = config;
+    this.#lastUid = config.vmUids.first - 1;
+    mkdirSync(config.vmsFolder, { recursive: true, mode: 0o711 });
+    for (const name of readdirSync(config.vmsFolder)) {
+      if (isId(name)) this.#load(name as WorkspaceId);
+    }
+  }
+
+  #load(workspace: WorkspaceId): void {
+    const paths = vmPaths(this.#config, workspace);
+    const record = readTenant(paths.tenant);
+    // A claim or a removal that ended before or after its record: there is nothing in it.
+    if (record === undefined) rmSync(paths.folder, { recursive: true, force: true });
+    else this.#records.set(workspace, record);
+  }
+
+  /** The record, if it is this tenant's; another tenant's is answered as if there were none. */
+  find(tenant: TenantId, workspace: WorkspaceId): TenantRecord | undefined {
+    const record = this.#records.get(workspace);
+    return record?.tenant === tenant ? record : undefined;
+  }
+
+  ownerOf(workspace: WorkspaceId): TenantRecord {
+    const record = this.#records.get(workspace);
+    if (record === undefined) throw new NodeError("not-prepared", "the workspace is not prepared on this host");
+    return record;
+  }
+
+  of(tenant: TenantId): WorkspaceId[] {
+    return [...this.#records].filter(([, record]) => record.tenant === tenant).map(([workspace]) => workspace);
+  }
+
+  all(): [WorkspaceId, TenantRecord][] {
+    return [...this.#records];
+  }
+
+  /** Gives it a uid and writes down whose it is. */
+  claim(tenant: TenantId, workspace: WorkspaceId, diskMib: number): TenantRecord {
+    const mine = this.find(tenant, workspace);
+    if (mine !== undefined) {
+      if (mine.diskMib === diskMib) return mine;
+      throw new NodeError("disk-size", `the workspace has a disk of ${mine.diskMib} MiB, not of ${diskMib}`);
+    }
+    for (const other of this.#records.keys()) {
+      if (shortName(other) !== shortName(workspace)) continue;
+      throw new NodeError("name-taken", `the name '${shortName(workspace)}' is taken on this host; use another id`);
+    }
+    const uid = this.#freeUid();
+    const paths = vmPaths(this.#config, workspace);
+    const record: TenantRecord = { version: 1, tenant, uid, gid: uid, diskMib };
+    mkdirSync(paths.folder, { recursive: true, mode: 0o711 });
+    writeTenant(paths.tenant, record);
+    syncFolder(this.#config.vmsFolder);
+    this.#records.set(workspace, record);
+    return record;
+  }
+
+  /** Goes round the range, so that a uid rests as long as possible before it comes again. */
+  #freeUid(): number {
+    const { first, count } = this.#config.vmUids;
+    const taken = new Set([...this.#records.values()].map((record) => record.uid));
+    for (let step = 1; step <= count; step++) {
+      const uid = first + ((this.#lastUid - first + step + count) % count);
+      if (taken.has(uid)) continue;
+      this.#lastUid = uid;
+      return uid;
+    }
+    throw new NodeError("uids-exhausted", `all ${count} uids for VMs are in use`);
+  }
+
+  /** Last step of a removal. */
+  forget(workspace: WorkspaceId): void {
+    rmSync(vmPaths(this.#config, workspace).folder, { recursive: true, force: true });
+    syncFolder(this.#config.vmsFolder);
+    this.#records.delete(workspace);
+  }
+}
