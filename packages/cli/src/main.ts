@@ -9,13 +9,15 @@ export async function main(argv: readonly string[]): Promise<number> {
   const program = newProgram();
   const entry = findCommand(argv);
   for (const each of commands) {
-    if (each !== entry) program.command(each.names[0]).description(each.summary);
+    // A file may hold several commands and then adds them all.
+    if (each.load !== entry?.load) program.command(each.names[0]).description(each.summary);
   }
   let code = 0;
   try {
     if (entry !== undefined) {
       const { register } = await entry.load();
       register(program, {
+        argv,
         globals: () => program.opts<Globals>(),
         exit: (value) => {
           code = value;

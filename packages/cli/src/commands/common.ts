@@ -3,6 +3,7 @@ import type { Globals } from "../context.ts";
 import { parseEnv } from "../text/parse.ts";
 
 export interface CommandContext {
+  readonly argv: readonly string[];
   globals(): Globals;
   /** The exit code, when it is not 0. */
   exit(code: number): void;

@@ -31,7 +31,8 @@ export const register: Register = (program, context) => {
     .option("-i, --interactive", "hand on standard input", false)
     .option("-t, --tty", "give the command a terminal", false)
     .option("-d, --detach", "start it and return; see it with ps and attach", false)
-    .passThroughOptions()
+    // With `--` options may stand on either side of the workspace; without, all after it is the command's.
+    .passThroughOptions(!context.argv.includes("--"))
     .addHelpText(
       "after",
       "\nExamples:\n  exai exec build -- make -j2\n  exai exec -it build -- top\n  tar c . | exai exec -i build -- tar x\n  exai exec -d build -- ./server\n\nCtrl-P Ctrl-Q leaves a terminal's program running. A second Ctrl-C leaves any other.",
