@@ -1,5 +1,15 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from "node:fs";
 import { join, relative } from "node:path";
 import { lockFile } from "./lock.ts";
 import { cachePaths } from "./paths.ts";
@@ -29,7 +39,8 @@ export async function cached(
   using _lock = await lockFile(join(parent, ".lock"), onWait);
   if (touch(folder)) return { folder, hit: true };
   // Under the lock nobody else builds this kind: what lies around was left by one that was killed.
-  for (const entry of readdirSync(parent)) if (entry.startsWith(".new-")) rmSync(join(parent, entry), { recursive: true });
+  for (const entry of readdirSync(parent))
+    if (entry.startsWith(".new-")) rmSync(join(parent, entry), { recursive: true });
   const fresh = mkdtempSync(join(parent, ".new-"));
   try {
     await build(fresh);
@@ -51,7 +62,9 @@ function touch(folder: string): boolean {
 
 function prune(parent: string): void {
   const entries = readdirSync(parent).filter((entry) => !entry.startsWith("."));
-  const byAge = entries.map((entry) => ({ entry, at: statSync(join(parent, entry)).mtimeMs })).sort((a, b) => b.at - a.at);
+  const byAge = entries
+    .map((entry) => ({ entry, at: statSync(join(parent, entry)).mtimeMs }))
+    .sort((a, b) => b.at - a.at);
   for (const { entry } of byAge.slice(kept)) rmSync(join(parent, entry), { recursive: true });
 }
 

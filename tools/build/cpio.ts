@@ -10,7 +10,7 @@ export type CpioEntry =
 
 export function cpio(entries: readonly CpioEntry[]): Buffer {
   const parts: Buffer[] = [];
-  entries.forEach((entry, at) => parts.push(...member(entry, at + 1)));
+  for (const [at, entry] of entries.entries()) parts.push(...member(entry, at + 1));
   parts.push(...header("TRAILER!!!", { ino: 0, mode: 0, nlink: 1, size: 0, major: 0, minor: 0 }));
   return Buffer.concat(parts);
 }

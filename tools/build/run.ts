@@ -10,6 +10,8 @@ export interface RunOptions {
   env?: Record<string, string | undefined>;
   onLine?: (line: string) => void;
   input?: Uint8Array;
+  /** Take the output whatever the exit code is. */
+  anyExit?: boolean;
 }
 
 const tailLines = 25;
@@ -19,7 +21,11 @@ const maxOutput = 64 * 2 ** 20;
 export async function run(argv: readonly [string, ...string[]], options: RunOptions = {}): Promise<string> {
   const [program, ...args] = argv;
   const env: NodeJS.ProcessEnv = { ...process.env, LC_ALL: "C.UTF-8", ...options.env };
-  const child = spawn(program, args, { ...(options.cwd === undefined ? {} : { cwd: options.cwd }), env, stdio: "pipe" });
+  const child = spawn(program, args, {
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env,
+    stdio: "pipe",
+  });
   child.stdin.on("error", () => undefined);
   child.stdin.end(options.input);
   const tail: string[] = [];
@@ -38,11 +44,8 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   child.once("error", (cause) => reject(new BuildError("run", `${program} can't be started`, { cause })));
   child.once("close", (code, signal) => {
-    if (code === 0) resolve(output.join("\n"));
+    if (code === 0 || (options.anyExit === true && code !== null)) resolve(output.join("\n"));
     else reject(new BuildError("run", `${program} ended with ${code ?? signal}:\n${tail.join("\n")}`));
   });
   return promise;
 }
-
-export const sudoHint = (what: string): string =>
-  process.getuid?.() === 0 ? what : `${what} (this step needs root: run the same command with sudo)`;

@@ -1,0 +1,83 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { ImageManifest } from "@exai/api/host";
+import type { Cached } from "./cached.ts";
+import { cached } from "./cached.ts";
+import type { FetchOptions } from "./debs.ts";
+import type { Step } from "./graph.ts";
+import { initramfs } from "./initramfs.ts";
+import { buildKernel } from "./kernel.ts";
+import { fetchMaterial } from "./material.ts";
+import { readLock, readRecipe } from "./recipe.ts";
+import { buildRootfs, rootfsFormat } from "./rootfs.ts";
+import { buildBinary } from "./rust.ts";
+import { stockModules, unpackStockKernel } from "./stock.ts";
+import { putBlob, putImage } from "./store.ts";
+
+export interface StepOptions extends FetchOptions {
+  onKernelPercent: (percent: number) => void;
+}
+
+/** Words for our kernel beyond what the driver says; README.md of native/kernel explains them. */
+const ourCommandLine = "page_alloc.shuffle=1";
+
+/**
+ * Everything that is built. The images of both kernels share guest agent and root file system; the stock one is ready
+ * minutes earlier, so our kernel comes last and yields the processor.
+ */
+export function buildSteps(options: StepOptions): Step[] {
+  const folders = new Map<string, string>();
+  const step = (name: string, needs: readonly string[], run: () => Promise<Cached & { note?: string }>): Step => ({
+    name,
+    needs,
+    run: async () => {
+      const { folder, ...rest } = await run();
+      folders.set(name, folder);
+      return rest;
+    },
+  });
+  const file = (name: string, path: string): string => join(folders.get(name) ?? "", path);
+  const image = async (manifest: Omit<ImageManifest, "schema" | "architecture" | "rootfs" | "rootfsFormat">) => {
+    const rootfs = await putBlob(file("rootfs", `rootfs.${rootfsFormat}`));
+    const whole = { schema: "exai.image/v1", architecture: "x86_64", rootfs, rootfsFormat, ...manifest } as const;
+    return { folder: "", hit: false, note: await putImage(whole) };
+  };
+  return [
+    step("rootfs", [], () => buildRootfs(readRecipe(), readLock(), options)),
+    step("guest", [], () => buildBinary("guest", "exai-guest")),
+    step("stock-kernel", [], () => unpackStockKernel(readLock().kernel, options)),
+    step("initramfs", ["guest"], () => packInitramfs(file("guest", "exai-guest"))),
+    step("stock-initramfs", ["guest", "stock-kernel"], () =>
+      packInitramfs(file("guest", "exai-guest"), stockModules(file("stock-kernel", "."))),
+    ),
+    step("image-stock", ["rootfs", "stock-kernel", "stock-initramfs"], async () =>
+      image({
+        name: "base-stock",
+        kernel: await putBlob(file("stock-kernel", "vmlinux")),
+        kernelFlavor: "stock",
+        initramfs: await putBlob(file("stock-initramfs", "initramfs")),
+        commandLine: "",
+      }),
+    ),
+    step("material", [], fetchMaterial),
+    step("launcher", [], () => buildBinary("launcher", "exai-launcher")),
+    step("kernel", [], () => buildKernel(options.onKernelPercent)),
+    step("image", ["rootfs", "kernel", "initramfs"], async () =>
+      image({
+        name: "base",
+        kernel: await putBlob(file("kernel", "vmlinux")),
+        kernelFlavor: "exai",
+        initramfs: await putBlob(file("initramfs", "initramfs")),
+        commandLine: ourCommandLine,
+      }),
+    ),
+  ];
+}
+
+function packInitramfs(guest: string, modules: { name: string; content: Buffer }[] = []): Promise<Cached> {
+  const init = readFileSync(guest);
+  const inputs = [init, ...modules.flatMap(({ name, content }) => [name, content]), "v1"];
+  return cached(modules.length > 0 ? "stock-initramfs" : "initramfs", inputs, async (folder) => {
+    writeFileSync(join(folder, "initramfs"), initramfs(init, modules));
+  });
+}
