@@ -5,6 +5,7 @@ import { deadlineOf } from "./deadlines.ts";
 import { type AssemblyBudget, EnvelopeAssembler } from "./envelopes.ts";
 import { GuestError } from "./errors.ts";
 import type { HttpSession } from "./http-session.ts";
+import { StreamReader } from "./stream-reader.ts";
 
 /**
  * What Connect's gRPC transport sends its calls through. Its own client over `node:http2` keeps a message's pieces in a
@@ -16,13 +17,11 @@ export function createGuestHttpClient(session: HttpSession, budget: AssemblyBudg
     const call = openCall(session, request);
     void send(call, request, session.limits.stallTimeoutMs);
     const header = await call.response;
-    const trailer = new Headers();
-    call.stream.once("trailers", (fields: IncomingHttpHeaders) => copyHeaders(fields, trailer));
     return {
       status: header[":status"] ?? 0,
       header: copyHeaders(header),
       body: receive(call, session, budget),
-      trailer,
+      trailer: call.trailer,
     };
   };
 }
@@ -31,7 +30,9 @@ type ResponseHeader = IncomingHttpHeaders & { ":status"?: number };
 
 interface Call {
   readonly stream: ClientHttp2Stream;
+  readonly reader: StreamReader;
   readonly response: Promise<ResponseHeader>;
+  readonly trailer: Headers;
   /** Ends the call on our side; the first reason wins and is what the caller sees. */
   fail(reason: unknown): void;
   readonly reason: () => unknown;
@@ -45,6 +46,9 @@ function openCall(session: HttpSession, request: UniversalClientRequest): Call {
   } catch (error) {
     throw toConnectError(error);
   }
+  // A short answer comes in one piece: what follows its headers must find its listener there already.
+  const trailer = new Headers();
+  stream.once("trailers", (fields: IncomingHttpHeaders) => copyHeaders(fields, trailer));
   let reason: unknown;
   const fail = (why: unknown) => {
     reason ??= why;
@@ -66,7 +70,7 @@ function openCall(session: HttpSession, request: UniversalClientRequest): Call {
     reject(toConnectError(reason ?? new GuestError("guest-misbehaved", "the guest ended a call without an answer")));
   });
   if (request.signal?.aborted) abort();
-  return { stream, response, fail, reason: () => reason };
+  return { stream, reader: new StreamReader(stream), response, trailer, fail, reason: () => reason };
 }
 
 function awaitResponse(stream: ClientHttp2Stream) {
@@ -151,7 +155,7 @@ async function* receive(call: Call, session: HttpSession, budget: AssemblyBudget
   const { stream } = call;
   using messages = new EnvelopeAssembler(session.limits.messageBytes, budget);
   try {
-    for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    for (let chunk = await call.reader.read(); chunk !== undefined; chunk = await call.reader.read()) {
       if (stream.id !== undefined) session.meter.drained(stream.id);
       yield* messages.push(chunk);
     }
