@@ -76,12 +76,13 @@ export async function observe(tx: Tx, host: HostId, said: readonly Observation[]
   for (const each of said) {
     const row = await tx
       .selectFrom("workspaces")
-      .select(["observed", "ended_at"])
+      .select(["observed", "observed_phase", "ended_at"])
       .where("id", "=", each.workspace)
       .where("host", "=", host)
       .executeTakeFirst();
     const observed = JSON.stringify(each);
-    if (row === undefined || row.observed === observed) continue;
+    // Destroyed is the last word: a late report of something earlier changes nothing.
+    if (row === undefined || row.observed === observed || row.observed_phase === "destroyed") continue;
     await tx
       .updateTable("workspaces")
       .set((eb) => ({
