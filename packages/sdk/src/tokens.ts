@@ -17,8 +17,8 @@ import { SdkError } from "./errors.ts";
 type Claims = IntentClaims | DataClaims | ControlClaims;
 type Act = { act: "create"; spec: WorkspaceSpec } | { act: "start" | "stop" | "destroy" };
 
-/** How long a host may take an intent, in seconds: longer than a control plane's outage of a day. */
-const intentLifeSeconds = 2 * 86_400;
+/** How long a host may take an intent, in seconds: the most that the policy allows. */
+const intentLifeSeconds = 3600;
 const controlTokenSeconds = 300;
 /** A serial that another party claims is believed only this far ahead of our clock. */
 const mostAheadMs = 3_600_000;

@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { homeFolder } from "../context.ts";
 import { parseMemory } from "../text/parse.ts";
 import type { CommandContext, Register } from "./common.ts";
@@ -10,9 +10,8 @@ interface HostIo {
   readonly signal: AbortSignal;
 }
 
-/** Where set-up puts images, unless `EXAI_IMAGES` names another store. */
-const imageStore = (): string =>
-  resolve(process.env["EXAI_IMAGES"] || resolve(import.meta.dirname, "../../../../build/images"));
+/** Where set-up puts images; docs/internals/image.md. A stack needs root, so the cache is root's. */
+const imageStore = (): string => join(resolve(process.env["EXAI_CACHE"] || "/var/cache/exai"), "images");
 
 export const register: Register = (program, context) => {
   program
