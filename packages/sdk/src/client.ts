@@ -1,7 +1,7 @@
 import { userInfo } from "node:os";
-import { type WorkspaceSpec, workspaceSpec } from "@exai/api";
+import { type WorkspaceSpec, workspaceName, workspaceSpec } from "@exai/api";
 import { isId, newWorkspaceId, parseWorkspaceId, type WorkspaceId } from "@exai/base";
-import { ControlClient } from "./control/client.ts";
+import { ControlClient, type ListFilter } from "./control/client.ts";
 import { createHttpClient } from "./control/http.ts";
 import type { DataPlanes } from "./data/plane.ts";
 import { SdkError } from "./errors.ts";
@@ -95,8 +95,11 @@ class Workspaces {
     return new Workspace(this.#parts, record);
   }
 
-  async *list(options: { signal?: AbortSignal } = {}): AsyncGenerator<Workspace> {
-    for await (const record of this.#parts.control.list(options.signal)) yield new Workspace(this.#parts, record);
+  /** Oldest first; `ended` adds those that were destroyed in the last days. */
+  async *list(options: ListFilter & { signal?: AbortSignal } = {}): AsyncGenerator<Workspace> {
+    for await (const record of this.#parts.control.list(options, options.signal)) {
+      yield new Workspace(this.#parts, record);
+    }
   }
 
   /**
@@ -105,10 +108,15 @@ class Workspaces {
    */
   async get(reference: string, options: { signal?: AbortSignal } = {}): Promise<Workspace> {
     if (isId(reference)) return await this.#byId(parseWorkspaceId(reference), options.signal);
+    const named = workspaceName.safeParse(reference).success ? { name: reference } : undefined;
+    // The name is asked for first; whether it is right is read from our own signature.
+    if (named !== undefined) {
+      for await (const workspace of this.list({ ...named, ...options }))
+        if (workspace.name === reference) return workspace;
+    }
     const matches: Workspace[] = [];
     for await (const workspace of this.list(options)) {
       if (workspace.record.desired === "destroyed") continue;
-      if (workspace.name === reference) return workspace;
       if (reference.length >= 4 && workspace.id.startsWith(reference)) matches.push(workspace);
     }
     const [only, another] = matches;

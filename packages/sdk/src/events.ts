@@ -1,7 +1,12 @@
+import type { SealedEvent } from "@exai/api/workspace";
 import type { DataPlane } from "./data/plane.ts";
 
-/** One sealed record; `@exai/audit` opens it with the tenant's log key. */
+/**
+ * One record of a spool. `event`: sealed, `@exai/audit` opens it with the tenant's log key. `gap`: a signed count, in clear,
+ * of events that found no space. `broken`: before it something was changed, cut out or lost.
+ */
 export interface SealedRecord {
+  readonly kind: "event" | "gap" | "broken";
   readonly writer: string;
   readonly sequence: bigint;
   readonly sealed: Uint8Array;
@@ -20,11 +25,24 @@ export async function* readEvents(planes: readonly DataPlane[], options: EventOp
   const open = (plane: DataPlane) =>
     plane.workspace.events({ follow: options.follow ?? false, last: options.last ?? 0 }, call);
   try {
-    if (options.follow !== true) for (const plane of planes) yield* open(plane);
-    else yield* merged(planes.map(open));
+    const sealed = options.follow === true ? merged(planes.map(open)) : inTurn(planes.map(open));
+    for await (const each of sealed) yield record(each);
   } catch (error) {
     if (!options.signal?.aborted) throw toSdkError(error, "the events can't be read");
   }
+}
+
+const kinds = ["event", "gap", "broken"] as const;
+
+const record = ({ kind, writer, sequence, sealed }: SealedEvent): SealedRecord => ({
+  kind: kinds[kind] ?? "broken",
+  writer,
+  sequence,
+  sealed,
+});
+
+async function* inTurn<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<T> {
+  for (const source of sources) yield* source;
 }
 
 async function* merged<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<T> {

@@ -1,5 +1,6 @@
+import type { KeyObject } from "node:crypto";
 import type { AuditEvent } from "@exai/audit";
-import { describeError } from "@exai/base";
+import { describeError, type TenantId } from "@exai/base";
 import { loadLogKey, type SealedRecord } from "@exai/sdk";
 import { createIo, type Io } from "../io.ts";
 import { openClient } from "../open.ts";
@@ -20,37 +21,67 @@ export const register: Register = (program, context) => {
       "after",
       "\nExamples:\n  exai events --last 20\n  exai events -f --json\n  exai events --workspace build",
     )
-    .action(async (options: { follow: boolean; last: number; workspace?: string; json: boolean }) => {
-      const { openEvent } = await import("@exai/audit");
+    .action(async (options: Options) => {
       const io = createIo(options.json);
       using interrupts = new Interrupts();
       await using client = await openClient(context.globals());
-      const { tenant } = client.loaded.profile;
       const only = options.workspace === undefined ? undefined : (await client.workspaces.get(options.workspace)).id;
       const key = loadLogKey(client.loaded);
       const { follow, last } = options;
+      const newest: Shown[] = [];
       for await (const record of client.events({ follow, last, signal: interrupts.signal })) {
-        const place = { tenant, writer: record.writer, sequence: Number(record.sequence) };
-        try {
-          const event = openEvent(key, place, record.sealed);
-          if (only === undefined || event.workspace === only) show(io, record, event);
-        } catch (error) {
-          io.note(`record ${record.sequence} of ${record.writer} does not open: ${describeError(error)}`);
-          context.exit(1);
-        }
+        const shown = await open(key, client.loaded.profile.tenant, record);
+        if (shown.bad) context.exit(1);
+        if (only !== undefined && shown.event?.workspace !== only) continue;
+        // Each writer gives its own newest: of all of them the newest are wanted.
+        if (follow || last === 0) show(io, shown);
+        else if (newest.push(shown) > last) newest.shift();
       }
+      for (const each of newest) show(io, each);
       if (interrupts.exitCode !== undefined && !follow) context.exit(interrupts.exitCode);
     });
 };
 
-function show(io: Io, record: SealedRecord, event: AuditEvent): void {
-  if (io.json) {
-    io.printJson({ writer: record.writer, sequence: Number(record.sequence), ...event });
-    return;
+interface Options {
+  follow: boolean;
+  last: number;
+  workspace?: string;
+  json: boolean;
+}
+
+interface Shown {
+  readonly record: SealedRecord;
+  readonly event?: AuditEvent;
+  /** What stands in the place of an event. */
+  readonly note?: string;
+  readonly bad: boolean;
+}
+
+async function open(key: KeyObject, tenant: TenantId, record: SealedRecord): Promise<Shown> {
+  const { openEvent, openGap } = await import("@exai/audit");
+  const { writer } = record;
+  if (record.kind === "broken")
+    return { record, note: "records before this one were changed, cut out or lost", bad: true };
+  try {
+    if (record.kind === "gap") {
+      const { count } = openGap({ tenant, writer }, record.sealed);
+      return { record, note: `${count} events found no space`, bad: false };
+    }
+    const place = { tenant, writer, sequence: Number(record.sequence) };
+    return { record, event: openEvent(key, place, record.sealed), bad: false };
+  } catch (error) {
+    return { record, note: `it does not open: ${describeError(error)}`, bad: true };
   }
-  const detail = event.detail === undefined ? "" : ` ${JSON.stringify(event.detail)}`;
-  const outcome = event.outcome === "ok" ? "" : ` ${event.outcome}`;
-  io.print(
-    clean(`${new Date(event.ts).toISOString()} ${event.actor} ${event.action} ${event.target}${outcome}${detail}`),
-  );
+}
+
+function show(io: Io, { record, event, note }: Shown): void {
+  const place = { writer: record.writer, sequence: Number(record.sequence) };
+  if (io.json) io.printJson({ ...place, ...(event ?? { kind: record.kind, note }) });
+  else if (event === undefined) io.print(clean(`${record.writer} ${record.sequence}: ${note}`));
+  else {
+    const detail = event.detail === undefined ? "" : ` ${JSON.stringify(event.detail)}`;
+    const outcome = event.outcome === "ok" ? "" : ` ${event.outcome}`;
+    const when = new Date(event.ts).toISOString();
+    io.print(clean(`${when} ${event.actor} ${event.action} ${event.target}${outcome}${detail}`));
+  }
 }

@@ -94,7 +94,7 @@ function registerList(group: Command, context: CommandContext): void {
       const io = createIo(options.json === true);
       await using client = await openClient(context.globals());
       const found: Workspace[] = [];
-      for await (const each of client.workspaces.list()) {
+      for await (const each of client.workspaces.list({ ended: options.all })) {
         const gone = each.phase === "destroyed" || (each.record.desired === "destroyed" && each.phase === "unknown");
         if ((options.all || !gone) && options.label.every(([name, value]) => each.spec.labels[name] === value))
           found.push(each);

@@ -15,6 +15,12 @@ interface Schema<T> {
   parse(value: unknown): T;
 }
 
+export interface ListFilter {
+  readonly name?: string;
+  /** Also those that were destroyed, for some days. */
+  readonly ended?: boolean;
+}
+
 /** The control plane's HTTP API, version 1, as a tenant sees it. Answers are parsed, and still only claims. */
 export class ControlClient implements Disposable {
   readonly #http: HttpClient;
@@ -44,10 +50,14 @@ export class ControlClient implements Disposable {
   }
 
   /** All workspaces, page by page. */
-  async *list(signal?: AbortSignal): AsyncGenerator<Workspace> {
+  async *list(filter: ListFilter = {}, signal?: AbortSignal): AsyncGenerator<Workspace> {
     let cursor: string | undefined;
     for (let page = 0; page < mostPages; page++) {
-      const query = cursor === undefined ? "" : `?cursor=${encodeURIComponent(cursor)}`;
+      const search = new URLSearchParams({ limit: "1000" });
+      if (filter.name !== undefined) search.set("name", filter.name);
+      if (filter.ended === true) search.set("state", "all");
+      if (cursor !== undefined) search.set("cursor", cursor);
+      const query = `?${search}`;
       const answer = await this.#call(workspaceList, { method: "GET", path: `/v1/workspaces${query}` }, signal);
       yield* answer.items;
       cursor = answer.nextCursor;

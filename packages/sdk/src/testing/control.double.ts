@@ -109,11 +109,15 @@ export class ControlDouble implements AsyncDisposable {
     if (kind !== "workspaces") throw new Refusal(404, "not-found", "there is no such path");
     if (request.method === "POST") return await this.#write(request, id, action);
     if (id !== undefined) return { status: 200, body: this.#out(await this.#wait(id, url.searchParams)) };
-    return { status: 200, body: this.#page(Number(url.searchParams.get("cursor") ?? 0)) };
+    return { status: 200, body: this.#page(url.searchParams) };
   }
 
-  #page(from: number): unknown {
-    const all = [...this.records.values()];
+  #page(query: URLSearchParams): unknown {
+    const from = Number(query.get("cursor") ?? 0);
+    const name = query.get("name");
+    const all = [...this.records.values()].filter(
+      (each) => (query.get("state") === "all" || each.desired !== "destroyed") && (name === null || each.name === name),
+    );
     const next = from + 2;
     const items = all.slice(from, next).map((record) => this.#out(record));
     return { items, ...(next < all.length ? { nextCursor: String(next) } : {}) };
