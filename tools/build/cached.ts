@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -44,6 +45,8 @@ export async function cached(
   const fresh = mkdtempSync(join(parent, ".new-"));
   try {
     await build(fresh);
+    // mkdtemp makes it for us alone; nothing in it is secret.
+    chmodSync(fresh, 0o755);
     renameSync(fresh, folder);
   } catch (error) {
     rmSync(fresh, { recursive: true, force: true });
