@@ -3,6 +3,8 @@ import { GuestError } from "./errors.ts";
 // gRPC over HTTP/2, "Length-Prefixed-Message": one byte of flags, four of length, the message.
 const prefixBytes = 5;
 const firstCapacity = 4096;
+/** A stream keeps a buffer of up to this size from one message to the next: the usual message is a 64 KiB chunk. */
+const keptCapacity = 68 * 1024;
 
 /** Bytes that all calls of one channel hold in unfinished messages. */
 export class AssemblyBudget {
@@ -42,7 +44,7 @@ export class EnvelopeAssembler implements Disposable {
   }
 
   /**
-   * Pieces that hold whole envelopes only, in order.
+   * Pieces that hold whole envelopes only, in order. A piece is valid until the next is asked for.
    * @throws GuestError `guest-misbehaved` for a compressed or too long message, or when the budget is spent
    */
   *push(chunk: Buffer): Generator<Buffer> {
@@ -51,7 +53,9 @@ export class EnvelopeAssembler implements Disposable {
       at = this.#fill(chunk);
       if (this.#filled < prefixBytes || this.#filled < this.#end()) return;
       yield this.#held.subarray(0, this.#filled);
-      this.#release();
+      // The buffer serves the next message: the reader has copied this one.
+      this.#filled = 0;
+      if (this.#held.length > keptCapacity) this.#release();
     }
     const whole = this.#scan(chunk, at);
     if (whole > at) yield chunk.subarray(at, whole);

@@ -29,6 +29,10 @@ export interface GuestLimits {
    * is not read, which slows it and nobody else: 8000/s are about 1500 calls a second, or a tenth of a core. */
   readonly smallFramesPerSecond: number;
   readonly smallFramesBurst: number;
+  /** Bytes beyond which the socket is not read for a while: a third of what one core could take, so that an endless
+   * download leaves the rest to the other workspaces, and the garbage collector time to follow. */
+  readonly bytesPerSecond: number;
+  readonly bytesBurst: number;
   /** Frames that an honest agent hardly ever sends (RST_STREAM, PING, SETTINGS, CONTINUATION, PRIORITY, empty DATA,
    * unknown types). Beyond this rate the channel is cut. */
   readonly oddFramesPerSecond: number;
@@ -69,6 +73,8 @@ export const guestLimits: GuestLimits = {
   sessionMemoryMb: 10,
   smallFramesPerSecond: 8000,
   smallFramesBurst: 4000,
+  bytesPerSecond: 384 * 1024 * KiB,
+  bytesBurst: 4096 * KiB,
   oddFramesPerSecond: 100,
   oddFramesBurst: 1000,
   unreadFrames: 65_536,

@@ -53,6 +53,7 @@ export class FrameMeter {
   readonly #now: () => number;
   readonly #small: TokenBucket;
   readonly #odd: TokenBucket;
+  readonly #bytes: TokenBucket;
   readonly #streams = new Map<number, StreamCount>();
   readonly #header = Buffer.alloc(headerBytes);
   #headerFilled = 0;
@@ -64,6 +65,7 @@ export class FrameMeter {
     this.#now = now;
     this.#small = new TokenBucket(limits.smallFramesPerSecond, limits.smallFramesBurst, now());
     this.#odd = new TokenBucket(limits.oddFramesPerSecond, limits.oddFramesBurst, now());
+    this.#bytes = new TokenBucket(limits.bytesPerSecond, limits.bytesBurst, now());
   }
 
   /** From now on frames of this stream count as unread until `drained`. */
@@ -112,7 +114,8 @@ export class FrameMeter {
     if (this.#odd.overdrawn)
       throw new GuestError("guest-misbehaved", "the guest floods the channel with control frames");
     this.#small.take(small, now);
-    return this.#small.waitMs;
+    this.#bytes.take(chunk.length, now);
+    return Math.max(this.#small.waitMs, this.#bytes.waitMs);
   }
 
   #frame(): "bulk" | "small" | "odd" {

@@ -1,10 +1,16 @@
 import { connect, type Socket } from "node:net";
 import { Duplex } from "node:stream";
+import { invariant } from "@exai/base";
 import type { FrameMeter } from "./meter.ts";
+
+const readBytes = 65_536;
 
 /**
  * A connection to the guest whose incoming bytes pass the meter first. When the meter asks for a pause the socket is
  * not read: the guest then waits in its own kernel, and the event loop is free for the other workspaces.
+ *
+ * All reads go to one buffer, since a fresh one for each makes garbage faster than it is collected. The HTTP/2 engine
+ * copies what it is given.
  */
 export class MeteredSocket extends Duplex {
   readonly #socket: Socket;
@@ -15,9 +21,9 @@ export class MeteredSocket extends Duplex {
   constructor(path: string, meter: FrameMeter) {
     super({ allowHalfOpen: false });
     this.#meter = meter;
-    this.#socket = connect({ path });
+    const buffer = Buffer.allocUnsafeSlow(readBytes);
+    this.#socket = connect({ path, onread: { buffer, callback: (length) => this.#take(buffer.subarray(0, length)) } });
     this.#socket.on("connect", () => this.emit("connect"));
-    this.#socket.on("data", (chunk) => this.#take(chunk));
     this.#socket.on("end", () => this.push(null));
     this.#socket.on("error", (error) => this.destroy(error));
     this.#socket.on("close", () => this.destroy());
@@ -27,19 +33,25 @@ export class MeteredSocket extends Duplex {
     return this.#socket.bytesRead;
   }
 
-  #take(chunk: Buffer): void {
+  /** Returns whether the socket may be read on. */
+  #take(chunk: Buffer): boolean {
+    let waitMs: number;
     try {
-      const waitMs = this.#meter.push(chunk);
-      if (waitMs > 0) this.#rest(waitMs);
-      this.#wanted = this.push(chunk);
-      if (!this.#wanted) this.#socket.pause();
+      waitMs = this.#meter.push(chunk);
     } catch (error) {
       this.destroy(error instanceof Error ? error : new Error(String(error)));
+      return false;
     }
+    // Handed on at once while the engine listens; what must queue gets memory of its own.
+    const direct = this.readableFlowing === true && this.readableLength === 0;
+    this.#wanted = false;
+    if (this.push(direct ? chunk : Buffer.from(chunk))) this.#wanted = true;
+    invariant(!direct || this.readableLength === 0, "a piece of the read buffer was queued");
+    if (waitMs > 0) this.#rest(waitMs);
+    return this.#wanted && this.#timer === undefined;
   }
 
   #rest(ms: number): void {
-    this.#socket.pause();
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       if (this.#wanted) this.#socket.resume();
