@@ -52,7 +52,11 @@ export class Broker {
       const node = createIpcClient(nodeSocket, nodeContract);
       this.#tenants.set(anchor.tenant, { anchor, node, channel: createIpcClient(adminSocket, channelContract), audit });
     }
-    for (const entry of deps.journal.load()) if (this.#tenants.has(entry.tenant)) this.#host(entry);
+  }
+
+  /** Takes up what the journal says exists here, running VMs among it. */
+  adopt(): void {
+    for (const entry of this.#deps.journal.load()) if (this.#tenants.has(entry.tenant)) this.#host(entry);
     this.forget();
   }
 

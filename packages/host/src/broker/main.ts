@@ -55,6 +55,7 @@ await using _status = await serveIpc({
   contract: brokerContract,
   handlers: serveStatus({ broker, capacity, loop, capacityMib: config.capacity.memoryMib }),
 });
+broker.adopt();
 const forgetting = setInterval(() => broker.forget(), 3_600_000);
 await Promise.all([loop.run(), endpoints.run(stop.signal)]);
 clearInterval(forgetting);

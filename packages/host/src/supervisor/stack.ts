@@ -2,6 +2,7 @@ import type { Logger } from "@exai/base";
 import { createIpcClient, type IpcClient, serveIpc } from "@exai/ipc";
 import { brokerContract, type StackStatus, supervisorContract } from "../contracts.ts";
 import { enrolledTenants } from "../enrol/tenants.ts";
+import { HostError } from "../errors.ts";
 import { runPaths } from "../home/paths.ts";
 import { version } from "../version.ts";
 import { SupervisedChild } from "./child.ts";
@@ -75,12 +76,16 @@ export class Stack implements AsyncDisposable {
     for (const plan of plans) this.#children.push(new SupervisedChild(plan, logger));
   }
 
-  /** The broker answers once channels and node agent did; the control plane may take its time. */
+  /** A host works without its control plane, so that is only waited for; without its broker it does not. */
   async #awaitBroker(): Promise<void> {
     const untilMs = Date.now() + 30_000;
     for (;;) {
       const status = await this.#brokerStatus();
-      if (status?.controlConnected === true || Date.now() > untilMs) return;
+      if (status?.controlConnected === true) return;
+      if (Date.now() > untilMs) {
+        if (status !== undefined) return;
+        throw new HostError("child", `the broker does not start; see ${this.#options.home.paths.logs}/broker.log`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
   }
