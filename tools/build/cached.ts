@@ -26,18 +26,19 @@ export interface Cached {
 /**
  * A build step whose result depends on `inputs` alone: built once, in a folder that appears whole or not at all.
  * @param build fills the folder it is given
+ * @param options.buildFolder where results are kept, when it is not the cache
  */
 export async function cached(
   kind: string,
   inputs: readonly (string | Uint8Array)[],
   build: (folder: string) => Promise<void>,
-  onWait?: (pid: number) => void,
+  options: { onWait?: (pid: number) => void; buildFolder?: string | undefined } = {},
 ): Promise<Cached> {
-  const parent = join(cachePaths().build, kind);
+  const parent = join(options.buildFolder ?? cachePaths().build, kind);
   mkdirSync(parent, { recursive: true });
   const folder = join(parent, digestOf(inputs));
   if (touch(folder)) return { folder, hit: true };
-  using _lock = await lockFile(join(parent, ".lock"), onWait);
+  using _lock = await lockFile(join(parent, ".lock"), options.onWait);
   if (touch(folder)) return { folder, hit: true };
   // Under the lock nobody else builds this kind: what lies around was left by one that was killed.
   for (const entry of readdirSync(parent))

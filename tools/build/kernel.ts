@@ -31,14 +31,8 @@ export async function buildKernel(onPercent: (percent: number) => void = () => u
   const sourceVersion = await run(["dpkg-query", "-W", "-f", "${Version}", source]);
   const compiler = await run(["gcc", "--version"]);
   const inputs = [readFileSync(fragment), sourceVersion, compiler.split("\n")[0] ?? "", "v1"];
-  return cached(
-    "kernel",
-    inputs,
-    (folder) => compile(folder, onPercent),
-    (pid) => {
-      process.stderr.write(`kernel: waiting for process ${pid}, which builds it already\n`);
-    },
-  );
+  const onWait = (pid: number) => void process.stderr.write(`kernel: process ${pid} builds it already; waiting\n`);
+  return cached("kernel", inputs, (folder) => compile(folder, onPercent), { onWait });
 }
 
 async function compile(folder: string, onPercent: (percent: number) => void): Promise<void> {

@@ -3,6 +3,7 @@ import { describeError } from "@exai/base";
 import { BuildError } from "./errors.ts";
 import { runGraph, type StepResult } from "./graph.ts";
 import { refresh } from "./refresh.ts";
+import { stopAll } from "./run.ts";
 import { buildSteps } from "./steps.ts";
 
 const usage = `Builds what a stack boots, into the cache.
@@ -48,6 +49,7 @@ function line({ name, hit, seconds, note }: StepResult): string {
   return `  ${name.padEnd(16)} ${time.padStart(8)}${note === undefined ? "" : `  ${note.slice(0, 16)}`}`;
 }
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stopAll);
 try {
   await main(process.argv.slice(2));
 } catch (error) {

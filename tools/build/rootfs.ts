@@ -24,7 +24,11 @@ const leftOut = [
 ];
 
 /** The base image's root file system, `rootfs.erofs`, from the lock alone. */
-export async function buildRootfs(recipe: Recipe, lock: PackageLock, options: FetchOptions): Promise<Cached> {
+export async function buildRootfs(
+  recipe: Recipe,
+  lock: PackageLock,
+  options: FetchOptions & { buildFolder?: string },
+): Promise<Cached> {
   const debs = await fetchDebs(lock.debs, options);
   const npm = await Promise.all(lock.npm.map(async (each) => ({ ...each, path: await fetchNpm(each) })));
   const inputs = [
@@ -35,21 +39,26 @@ export async function buildRootfs(recipe: Recipe, lock: PackageLock, options: Fe
     ...leftOut,
     "v1",
   ];
-  return cached("rootfs", inputs, async (folder) => {
-    if (process.getuid?.() !== 0) {
-      throw new BuildError(
-        "input",
-        "the base image needs root to build, since its files belong to several users: use sudo",
-      );
-    }
-    const work = join(folder, "work");
-    mkdirSync(work);
-    const tree = join(work, "tree");
-    await bootstrap(recipe, debs, work, tree);
-    await finishTree(tree, join(recipeFolder, "files"), npm, lock.epoch);
-    await makeErofs(tree, join(folder, `rootfs.${rootfsFormat}`), lock.epoch);
-    rmSync(work, { recursive: true });
-  });
+  return cached(
+    "rootfs",
+    inputs,
+    async (folder) => {
+      if (process.getuid?.() !== 0) {
+        throw new BuildError(
+          "input",
+          "the base image needs root to build, since its files belong to several users: use sudo",
+        );
+      }
+      const work = join(folder, "work");
+      mkdirSync(work);
+      const tree = join(work, "tree");
+      await bootstrap(recipe, debs, work, tree);
+      await finishTree(tree, join(recipeFolder, "files"), npm, lock.epoch);
+      await makeErofs(tree, join(folder, `rootfs.${rootfsFormat}`), lock.epoch);
+      rmSync(work, { recursive: true });
+    },
+    { buildFolder: options.buildFolder },
+  );
 }
 
 async function bootstrap(recipe: Recipe, debs: readonly FetchedDeb[], work: string, tree: string): Promise<void> {
