@@ -28,9 +28,11 @@ export class TestStack implements AsyncDisposable {
     this.home = home;
   }
 
-  static async start(args: readonly string[] = []): Promise<TestStack> {
+  /** `prepare` may put something into the empty home before it is started for the first time. */
+  static async start(args: readonly string[] = [], prepare?: (home: string) => void): Promise<TestStack> {
     const stack = new TestStack(mkdtempSync(join(tmpdir(), "exai-e2e-")));
     try {
+      prepare?.(stack.home);
       await stack.must(["up", "-d", ...args]);
     } catch (error) {
       await stack[Symbol.asyncDispose]();
