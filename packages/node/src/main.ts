@@ -1,4 +1,5 @@
 /** The root agent of a host. Configuration comes on standard input's first line; the input's end ends the agent. */
+import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { nodeConfig } from "@exai/api/host";
@@ -10,12 +11,14 @@ import { serveTenants } from "./serve.ts";
 
 const lines = createInterface({ input: process.stdin });
 // VMs go on without an agent; an agent without a supervisor would meet the next one.
-lines.once("close", () => process.exit(0));
+lines.once("close", leave);
+process.once("SIGTERM", leave);
+let cgroups: string | null = null;
 const line = await new Promise<string>((resolve) => lines.once("line", resolve));
 const config = nodeConfig.parse(JSON.parse(line));
 const logger = createLogger({ process: "node", write: (text) => void process.stderr.write(text) });
 const mount = cgroup2Mount();
-const cgroups = mount === undefined ? null : join(mount, `exai-${config.stack}`);
+cgroups = mount === undefined ? null : join(mount, `exai-${config.stack}`);
 const agent = new NodeAgent({
   config,
   logger,
@@ -24,3 +27,13 @@ const agent = new NodeAgent({
 agent.adopt();
 await serveTenants(agent, config, logger);
 logger.log("info", "serving", { tenants: config.tenants.length, cgroups: cgroups ?? "none" });
+
+/** The stack's cgroup goes with its last VM's; while one is there, it can't be removed. */
+function leave(): never {
+  try {
+    if (cgroups !== null) rmdirSync(cgroups);
+  } catch {
+    // VMs are in it, or it was never made
+  }
+  process.exit(0);
+}

@@ -25,7 +25,8 @@ export async function downCommand(options: DownOptions, io: CommandIo): Promise<
   if (!wasRunning && !options.purge)
     throw new HostError("not-running", `no stack runs on ${path}; start one with 'exai up -d'`);
   if (options.purge) {
-    using _lock = await lockHome(path);
+    // A supervisor that has answered holds the lock for a moment longer.
+    using _lock = await lockHome(path, wasRunning ? 10_000 : 0);
     await sweep(path);
     releaseUidRange(path);
     rmSync(path, { recursive: true, force: true });
