@@ -29,7 +29,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   tenant: { imports: ["base", "api", "ipc", "policy", "audit", "machine"], external: [...connect, "zod"] },
   control: {
     imports: ["base", "api", "policy"],
-    external: ["hono", "@hono/node-server", "@hono/zod-openapi", "kysely", "pg", "zod"],
+    external: ["hono", "@hono/node-server", "kysely", "pg", "zod"],
     forbidden: ["node:child_process"],
   },
   host: {

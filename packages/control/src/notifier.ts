@@ -9,6 +9,10 @@ export class Notifier {
   readonly #topics = new Map<string, Set<Subscription>>();
   #waiting = 0;
 
+  get waiting(): number {
+    return this.#waiting;
+  }
+
   notify(topic: string): void {
     for (const each of this.#topics.get(topic) ?? []) each.wake();
   }

@@ -35,6 +35,9 @@ export interface Route {
   readonly problems: readonly ProblemCode[];
 }
 
+/** Visible ASCII, kept for 24 hours. */
+export const idempotencyHeaders = z.object({ "Idempotency-Key": z.string().min(1).max(128).optional() });
+
 const none = z.strictObject({});
 const plain = { params: none, query: none, body: undefined, bodyBytes: 0, idempotent: false, problems: [] } as const;
 const number = (max: number) =>

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import type { ControlConfig } from "@exai/api/host";
 import { type Clock, systemClock } from "@exai/base";
 import { TestHost, TestTenant } from "@exai/policy/testing";
@@ -64,6 +65,13 @@ export class ControlHarness implements AsyncDisposable {
     await this.#server?.[Symbol.asyncDispose]();
     const logger = { log: (_level: string, message: string) => void this.logged.push(message) };
     this.#server = await startControl(this.config(), logger, this.clock);
+  }
+
+  /** What a damaged disk would do. */
+  breakDatabase(): void {
+    if (this.database.kind !== "sqlite") throw new Error("only SQLite");
+    using db = new DatabaseSync(this.database.file);
+    db.exec("alter table workspaces rename to lost");
   }
 
   call(method: string, path: string, options: CallOptions = {}): Promise<Answer> {
