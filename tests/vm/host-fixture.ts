@@ -25,12 +25,11 @@ export const pausedMachine = [
 const firstUid = 3_000_000_000 + Math.floor(Math.random() * 1000) * 1000;
 
 /** Folders and a configuration as the supervisor makes them, for two tenants. */
-export class HostFixture implements Disposable {
+export class HostFixture implements AsyncDisposable {
   readonly root = mkdtempSync(join(tmpdir(), "exai-node-"));
   readonly tenants: readonly [TenantId, TenantId] = [newTenantId(), newTenantId()];
   readonly config: NodeConfig;
   readonly mount = cgroup2Mount();
-  readonly #netnsWas = existsSync("/run/netns");
 
   constructor(change: Partial<NodeConfig> = {}) {
     chmodSync(this.root, 0o711);
@@ -92,10 +91,16 @@ export class HostFixture implements Disposable {
     return [...netns, ...vms, ...groups, ...runs];
   }
 
-  [Symbol.dispose](): void {
+  /** After a test that failed, too: nothing stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const agent = this.agent();
+    const never = new AbortController().signal;
+    for (const calls of this.tenants.map((tenant) => agent.handlers(tenant))) {
+      const { vms } = await calls.list({}, never);
+      for (const { workspace } of vms) await calls.remove({ workspace }, never);
+    }
     if (this.cgroups !== null && existsSync(this.cgroups)) rmdirSync(this.cgroups);
     rmSync(this.root, { recursive: true, force: true });
-    void this.#netnsWas;
   }
 }
 

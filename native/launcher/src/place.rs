@@ -46,7 +46,7 @@ pub fn pin_to_cpus(cpus: &[u16]) -> Result<(), Failure> {
         }
         set.set(usize::from(*cpu));
     }
-    rustix::thread::sched_setaffinity(None::<Pid>, &set).at(Step::Cpuset, format!("{cpus:?}"))
+    rustix::thread::sched_setaffinity(None::<Pid>, &set).at(Step::Cpuset, format!("CPUs {cpus:?}"))
 }
 
 /// Everything but the network namespace, which was made before. The PID namespace begins with the next child.

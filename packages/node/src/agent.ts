@@ -66,7 +66,7 @@ export class NodeAgent {
           const vm = this.#find(tenant, workspace);
           if (vm === undefined) return {};
           await remove(vm);
-          this.#vms.forget(workspace);
+          await this.#vms.forget(workspace);
           return {};
         }),
       list: async () => ({ vms: this.#vms.of(tenant).map((workspace) => this.#status(tenant, workspace)) }),

@@ -41,9 +41,14 @@ export class Anchor implements Disposable {
     return new Anchor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW));
   }
 
-  /** A folder in this one, under the same rules. */
-  enter(name: string): Anchor {
-    return Anchor.open(this.#child(name));
+  /** A folder in this one, under the same rules; undefined when something else, or nothing, has the name. */
+  enterIfFolder(name: string): Anchor | undefined {
+    try {
+      return Anchor.open(this.#child(name));
+    } catch (error) {
+      if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error) ?? "")) return undefined;
+      throw error;
+    }
   }
 
   #child(name: string): string {

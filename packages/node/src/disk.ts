@@ -1,8 +1,7 @@
 import { chmodSync, chownSync, closeSync, openSync, renameSync, rmSync, statSync, truncateSync } from "node:fs";
-import { dirname } from "node:path";
 import { NodeError } from "./errors.ts";
 import { run } from "./exec.ts";
-import { ifThere, syncFolder } from "./files.ts";
+import { ifThere } from "./files.ts";
 import type { TenantRecord } from "./records.ts";
 
 /**
@@ -35,7 +34,6 @@ export async function makeDisk(path: string, record: TenantRecord): Promise<void
   chownSync(fresh, record.uid, record.gid);
   chmodSync(fresh, 0o600);
   renameSync(fresh, path);
-  syncFolder(dirname(path));
 }
 
 /** MiB. The default takes 16 to 64; a large one only makes the first mount and a replay longer. */

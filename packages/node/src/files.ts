@@ -1,28 +1,25 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { errorCode } from "@exai/base";
 
-/** Writes a file as a whole or not at all, durably: temporary name, fsync, rename, fsync of the folder. */
-export function writeFileDurably(path: string, content: string, mode = 0o644): void {
+/**
+ * Writes a file as a whole or not at all, as every process sees it from now on. What must outlive a power cut also
+ * needs `syncAll`.
+ */
+export function replaceFile(path: string, content: string, mode = 0o644): void {
   const temporary = `${path}.new`;
-  const fd = openSync(temporary, "w", mode);
-  try {
-    writeSync(fd, content);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+  writeFileSync(temporary, content, { mode });
   renameSync(temporary, path);
-  syncFolder(dirname(path));
 }
 
-export function syncFolder(path: string): void {
-  const fd = openSync(path, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+/** Makes files and folders durable, at once: most file systems do it in one commit. */
+export async function syncAll(paths: readonly string[]): Promise<void> {
+  await Promise.all(
+    paths.map(async (path) => {
+      const file = await open(path, "r");
+      await file.sync().finally(() => file.close());
+    }),
+  );
 }
 
 /** The content, or undefined when there is no such file. */

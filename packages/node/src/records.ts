@@ -2,7 +2,7 @@ import { lifetimeId, tenantId } from "@exai/api";
 import { describeError } from "@exai/base";
 import { z } from "zod";
 import { NodeError } from "./errors.ts";
-import { readIfThere, writeFileDurably } from "./files.ts";
+import { readIfThere, replaceFile } from "./files.ts";
 
 const uid = z.int().min(1).max(4_294_967_294);
 
@@ -47,13 +47,25 @@ function parse<T>(path: string, text: string, schema: z.ZodType<T>): T {
 }
 
 export const readTenant = (path: string): TenantRecord | undefined => read(path, tenantRecord);
-export const readLaunch = (path: string): LaunchRecord | undefined => read(path, launchRecord);
+export const readLaunch = (path: string): LaunchRecord | undefined => unlessTorn(() => read(path, launchRecord));
 export const writeTenant = (path: string, record: TenantRecord): void => write(path, record);
 export const writeLaunch = (path: string, record: LaunchRecord): void => write(path, record);
-const write = (path: string, record: object): void => writeFileDurably(path, `${JSON.stringify(record)}\n`);
+const write = (path: string, record: object): void => replaceFile(path, `${JSON.stringify(record)}\n`);
+
+/** Launch and status are not synced: only a power cut, which no VM outlives, leaves something else in them. */
+function unlessTorn<T>(work: () => T | undefined): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof NodeError) return undefined;
+    throw error;
+  }
+}
 
 /** A line counts when its line feed is there: the launcher may be in the middle of it. */
-export function readStatus(path: string): StatusRecord | undefined {
+export const readStatus = (path: string): StatusRecord | undefined => unlessTorn(() => parseStatus(path));
+
+function parseStatus(path: string): StatusRecord | undefined {
   const [first, second] = (readIfThere(path) ?? "").split("\n").slice(0, -1);
   if (first === undefined) return undefined;
   const begun = parse(path, first, startedLine);

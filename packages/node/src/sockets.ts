@@ -12,8 +12,8 @@ export function makeChannelFolder(vm: VmContext): void {
 export function removeSockets(vm: VmContext): void {
   ifThere(() => {
     using parent = Anchor.open(vm.paths.channelFolder(vm.tenant));
-    using folder = parent.enter(vm.workspace);
-    folder.remove("guest.sock");
+    using folder = parent.enterIfFolder(vm.workspace);
+    folder?.remove("guest.sock");
   });
   removeMonitor(vm);
 }

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import type { NodeConfig } from "@exai/api/host";
 import { isId, type TenantId, type WorkspaceId } from "@exai/base";
 import { NodeError } from "./errors.ts";
-import { syncFolder } from "./files.ts";
+import { syncAll } from "./files.ts";
 import { vmPaths } from "./paths.ts";
 import { shortName } from "./placer.ts";
 import { readTenant, type TenantRecord, writeTenant } from "./records.ts";
@@ -69,7 +69,6 @@ export class Vms {
     const record: TenantRecord = { version: 1, tenant, uid, gid: uid, diskMib };
     mkdirSync(paths.folder, { recursive: true, mode: 0o711 });
     writeTenant(paths.tenant, record);
-    syncFolder(this.#config.vmsFolder);
     this.#records.set(workspace, record);
     return record;
   }
@@ -88,9 +87,9 @@ export class Vms {
   }
 
   /** Last step of a removal. */
-  forget(workspace: WorkspaceId): void {
+  async forget(workspace: WorkspaceId): Promise<void> {
     rmSync(vmPaths(this.#config, workspace).folder, { recursive: true, force: true });
-    syncFolder(this.#config.vmsFolder);
+    await syncAll([this.#config.vmsFolder]);
     this.#records.delete(workspace);
   }
 }
