@@ -124,10 +124,10 @@ async function tryBoot(boot: Boot, qemu: string, timeoutMs: number): Promise<Tri
 const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f']+/g, " ").trim();
 
 function probeArguments(boot: Boot): string[] {
-  const machine = boot.acpi ? "acpi=on,pic=on,pit=on" : "acpi=off,pic=off,pit=off";
+  const machine = boot.acpi ? "acpi=on" : "acpi=off";
   const words = `console=ttyS0 quiet loglevel=1 panic=-1 reboot=t exai.probe=1${boot.acpi ? "" : " acpi=off"}`;
   return [
-    ["-M", `microvm,${machine},rtc=on,isa-serial=on,x-option-roms=off`],
+    ["-M", `microvm,${machine},pic=on,pit=on,rtc=on,isa-serial=on,x-option-roms=off`],
     ["-accel", "kvm", "-cpu", "host", "-smp", "1", "-m", "128M"],
     ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
     ["-kernel", boot.kernel, "-initrd", boot.initramfs, "-append", words],

@@ -35,16 +35,15 @@ export function planQemu(image: BootFiles, size: MachineSize, accelerator: Accel
 }
 
 function machine(image: BootFiles): string[] {
-  // Debian's kernel finds virtio-mmio only through ACPI, and its interrupts only with the old controllers there.
-  const flavor =
-    image.kernelFlavor === "exai"
-      ? "acpi=off,auto-kernel-cmdline=on,pic=off,pit=off"
-      : "acpi=on,auto-kernel-cmdline=off,pic=on,pit=on";
+  // Debian's kernel finds virtio-mmio only through ACPI.
+  const flavor = image.kernelFlavor === "exai" ? "acpi=off,auto-kernel-cmdline=on" : "acpi=on,auto-kernel-cmdline=off";
   return [
     "-M",
-    // rtc: without one the kernel waits a second for it. No option ROMs: nothing boots from a device here.
+    // pic, pit: without them the kernel has nothing to calibrate its local timer with; under emulation ticks then come a
+    // tenth as often as they should, and whatever sleeps in the guest oversleeps. rtc: without one the kernel waits a
+    // second for it. No option ROMs: nothing boots from a device here.
     // mem-merge: KSM between tenants is a side channel. dump-guest-core: a core file would hold the guest's memory.
-    `microvm,${flavor},rtc=on,isa-serial=on,x-option-roms=off,pcie=off,usb=off,mem-merge=off,dump-guest-core=off`,
+    `microvm,${flavor},pic=on,pit=on,rtc=on,isa-serial=on,x-option-roms=off,pcie=off,usb=off,mem-merge=off,dump-guest-core=off`,
     "-nodefaults",
     "-no-user-config",
     "-no-reboot",
