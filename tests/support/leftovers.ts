@@ -11,6 +11,43 @@ export function leftovers(): string[] {
 export const newLeftovers = (before: readonly string[]): string[] =>
   leftovers().filter((each) => !before.includes(each));
 
+/** What names a stack's traces on this machine, so that its own can be told from those of others that run beside it. */
+export interface StackTraces {
+  readonly home: string;
+  readonly stack: string;
+  readonly uids: { readonly first: number; readonly count: number };
+}
+
+const uidRange = { base: 0x7000_0000, size: 65_536 } as const;
+
+/** Of a stack that has been started; before it is purged. */
+export function tracesOf(home: string): StackTraces {
+  const { stack } = JSON.parse(readFileSync(join(home, "home.json"), "utf8")) as { stack: string };
+  const claim = readdirSync(registry).find((name) => readlinkSync(join(registry, name)) === home);
+  if (claim === undefined) throw new Error(`${home} has no claim on user ids`);
+  return { home, stack, uids: { first: uidRange.base + Number(claim) * uidRange.size, count: uidRange.size } };
+}
+
+/** What one stack has left, whatever else runs on this machine. */
+export function leftoversOf({ home, stack, uids }: StackTraces): string[] {
+  const named = [...namespaces(), ...mounts(), ...cgroups(), ...runFolders(), ...claims()].filter(
+    (each) => each.includes(stack) || each.includes(home),
+  );
+  const running = readdirSync("/proc").flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
+    try {
+      const uid = Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+      const environment = readFileSync(`/proc/${pid}/environ`, "utf8");
+      const its = (uid >= uids.first && uid < uids.first + uids.count) || `${command}${environment}`.includes(home);
+      return its || command.includes(`/${stack}/`) ? [`process ${pid} ${command.slice(0, 80)}`] : [];
+    } catch {
+      return []; // it ended while we looked
+    }
+  });
+  return [...named, ...running, ...(existsSync(home) ? [`folder ${home}`] : [])].sort();
+}
+
 function processes(): string[] {
   const found: string[] = [];
   for (const pid of readdirSync("/proc")) {
@@ -54,8 +91,9 @@ function runFolders(): string[] {
   return existsSync("/run/exai") ? readdirSync("/run/exai").map((name) => `folder /run/exai/${name}`) : [];
 }
 
+const registry = "/var/lib/exai-uids";
+
 function claims(): string[] {
-  const registry = "/var/lib/exai-uids";
   return existsSync(registry)
     ? readdirSync(registry).map((name) => `claim ${name} ${readlinkSync(join(registry, name))}`)
     : [];
