@@ -34,8 +34,8 @@ export class Witness {
   /** @throws when the workspace, its files or its process are not what they were */
   async check(): Promise<void> {
     const listed = await this.#stack.must(["ps", "--json", this.name]);
-    const alive = z.array(z.looseObject({ process: z.coerce.string(), exited: z.unknown().optional() }));
-    const found = alive.parse(JSON.parse(listed.stdout)).find((each) => each.process === this.#process);
+    const alive = z.array(z.looseObject({ id: z.coerce.string(), exited: z.unknown().optional() }));
+    const found = alive.parse(JSON.parse(listed.stdout)).find((each) => each.id === this.#process);
     if (found === undefined || found.exited !== undefined) throw new Error(`${this.name}: its process is gone`);
     const numbers = await this.#attach();
     const newest = numbers.at(-1) ?? 0;

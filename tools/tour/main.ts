@@ -2,7 +2,7 @@
  * The tour: a stack in a temporary folder does the main job on real input and shows each step with its time. It starts
  * on the distribution's kernel while ours is being built, and repeats the boot on ours. It leaves nothing behind.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { XMLParser } from "fast-xml-parser";
@@ -17,6 +17,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => 
 
 const steps = new Steps(Number(process.env["EXAI_QUICKSTART_STARTED_MS"] ?? Date.now()));
 const folder = mkdtempSync(join(tmpdir(), "exai-tour-"));
+chmodSync(folder, 0o711); // the stack's processes have users of their own
 const exai = new Exai(join(folder, "home"), stopping.signal);
 using kernel = new KernelBuild(stopping.signal);
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -9,6 +9,7 @@ import { claimUidRange, releaseUidRange } from "./uid-range.ts";
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "exai-home-"));
+  chmodSync(folder, 0o711);
 });
 afterEach(() => {
   releaseUidRange(join(folder, "home"));
@@ -29,6 +30,11 @@ describe("home", () => {
     writeFileSync(home.paths.homeFile, `{"version":2,"other":true}`);
     expect(() => openHome(join(folder, "home"), 0)).toThrow(/newer exai \(format 2, this one knows 1\)/);
     expect(readFileSync(home.paths.homeFile, "utf8")).toContain("other");
+  });
+
+  it("refuses a place that its processes could not enter", () => {
+    chmodSync(folder, 0o700);
+    expect(() => openHome(join(folder, "home"), 0)).toThrow(/which only its owner enters/);
   });
 
   it("refuses a damaged one", () => {

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { newHostId } from "@exai/base";
 import { z } from "zod";
 import { HostError } from "../errors.ts";
@@ -29,6 +30,7 @@ export interface Home {
 export function openHome(path: string, nowMs: number): Home {
   ensureFolder(path, 0o711);
   const home = realpathSync(path);
+  requireReachable(home);
   const paths = homePaths(home);
   if (!existsSync(paths.homeFile)) {
     const fresh = { version, stack: newHostId().slice(0, 8), createdAt: new Date(nowMs).toISOString() };
@@ -38,6 +40,17 @@ export function openHome(path: string, nowMs: number): Home {
   const uidBase = claimUidRange(home);
   makeFolders(paths, uidBase);
   return { paths, stack, uidBase };
+}
+
+/** Most processes of a stack are not root: a folder above that only root enters would keep them out of their own. */
+function requireReachable(home: string): void {
+  for (let folder = dirname(home); folder !== "/"; folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o001) !== 0) continue;
+    throw new HostError(
+      "home",
+      `${home} lies below ${folder}, which only its owner enters; choose another EXAI_HOME or chmod o+x it`,
+    );
+  }
 }
 
 /** The stack's name of a home that exists. @throws HostError `home` when there is none */
