@@ -1,10 +1,9 @@
-import { checkServerIdentity } from "node:tls";
 import { create } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { type PortFrame, PortFrameSchema } from "@exai/api/guest";
 import { WorkspacePorts } from "@exai/api/workspace";
-import { type Client, Signer, type Workspace } from "@exai/sdk";
+import type { Client, Workspace } from "@exai/sdk";
+import { type RawPlane, rawPlane } from "../../tests/support/raw-plane.ts";
 
 const frameBytes = 65_536;
 const frame = Buffer.alloc(frameBytes, 0x5a);
@@ -15,40 +14,15 @@ const frame = Buffer.alloc(frameBytes, 0x5a);
  * bytes away or makes them out of nothing. The client is bare too: no tree, no forward's local socket.
  */
 export class PortStream implements Disposable {
-  readonly #manager: Http2SessionManager;
+  readonly #plane: RawPlane;
   readonly #ports;
 
   /** @param workspace runs, so that its record says where its channel is */
   constructor(client: Client, workspace: Workspace) {
-    const { profile, signingKey, publicKey } = client.loaded;
     const { endpoint } = workspace.record;
-    const anchor = profile.hosts.find(({ host }) => host === endpoint?.host);
-    if (endpoint === undefined || anchor === undefined) throw new Error("the workspace has no endpoint");
-    const name = `${profile.tenant}.${anchor.host}.exai.internal`;
-    const signer = new Signer({ tenant: profile.tenant, signingKey, publicKey, actor: "bench" });
-    const token = signer.mintDataToken(anchor.host, workspace.id, ["ports"], 3600);
-    this.#manager = new Http2SessionManager(
-      endpoint.url,
-      {},
-      {
-        ca: anchor.caCertificate,
-        servername: name,
-        checkServerIdentity: (_address, certificate) => checkServerIdentity(name, certificate),
-        settings: { initialWindowSize: 1 << 20, enablePush: false },
-      },
-    );
-    const transport = createGrpcTransport({
-      baseUrl: endpoint.url,
-      sessionManager: this.#manager,
-      acceptCompression: [],
-      interceptors: [
-        (next) => (request) => {
-          request.header.set("authorization", `Bearer ${token}`);
-          return next(request);
-        },
-      ],
-    });
-    this.#ports = createClient(WorkspacePorts, transport);
+    if (endpoint === undefined) throw new Error("the workspace has no endpoint");
+    this.#plane = rawPlane({ endpoint, client, workspace: workspace.id, scope: ["ports"] });
+    this.#ports = createClient(WorkspacePorts, this.#plane.transport);
   }
 
   /** Sends `bytes` and waits for the one byte with which the other side says that it has read them all. */
@@ -66,7 +40,7 @@ export class PortStream implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#manager.abort();
+    this.#plane[Symbol.dispose]();
   }
 }
 

@@ -8,7 +8,7 @@ import { launcherPath } from "./up.ts";
 /** The few things without which nothing can start; `exai doctor` has the whole list. @throws HostError */
 export function requireHost(
   options: UpOptions,
-  system = { platform: platform(), arch: arch(), uid: process.getuid?.() ?? -1 },
+  system = { platform: platform(), arch: arch(), uid: process.getuid?.() ?? -1, qemu: "/usr/bin/qemu-system-x86_64" },
 ): void {
   if (system.platform !== "linux") throw new HostError("platform", `exai hosts run Linux, this is ${system.platform}`);
   if (system.arch !== "x64")
@@ -20,7 +20,7 @@ export function requireHost(
     );
   }
   if (!isAbsolute(options.home)) throw new HostError("home", "EXAI_HOME must be an absolute path");
-  if (!existsSync("/usr/bin/qemu-system-x86_64")) {
+  if (!existsSync(system.qemu)) {
     throw new HostError("missing", "QEMU is not installed; run 'make quickstart', or: apt-get install qemu-system-x86");
   }
   if (!existsSync(join(options.imageStore, "index.json"))) {
