@@ -13,6 +13,8 @@ export {
   signManifest,
   type VerifiedImage,
 } from "./image/index.ts";
+export { hasVmm, type MachineEvent, type MachineExit, type MachineState, nextState, type Phase } from "./lifecycle.ts";
+export { Machine, type MachineOptions, type NodeCalls, nodeCalls, startMachine } from "./machine.ts";
 export { memoryOverheadMib } from "./overhead.ts";
 export { type KvmAnswer, type KvmProbeOptions, probeKvm } from "./probe/kvm.ts";
 export { hostTscKhz, type TscOptions } from "./probe/tsc.ts";
@@ -24,3 +26,4 @@ export {
   type MachineSize,
 } from "./vmm/plan.ts";
 export { channelPort, planQemu, translationCacheMib } from "./vmm/qemu/plan.ts";
+export { connectQmp, type Qmp, type QmpCommand } from "./vmm/qemu/qmp.ts";

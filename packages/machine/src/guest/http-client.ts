@@ -1,9 +1,10 @@
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalClientFn, UniversalClientRequest, UniversalClientResponse } from "@connectrpc/connect/protocol";
-import { deadlineOf } from "./deadlines.ts";
+import { type CallPolicy, callPolicy } from "./call-policy.ts";
 import { type AssemblyBudget, EnvelopeAssembler } from "./envelopes.ts";
 import { GuestError } from "./errors.ts";
+import { boundFields } from "./field-count.ts";
 import type { HttpSession } from "./http-session.ts";
 import { StreamReader } from "./stream-reader.ts";
 
@@ -26,9 +27,12 @@ export function createGuestHttpClient(session: HttpSession, budget: AssemblyBudg
   };
 }
 
+const envelopePrefix = 5;
+
 type ResponseHeader = IncomingHttpHeaders & { ":status"?: number };
 
 interface Call {
+  readonly policy: CallPolicy;
   readonly stream: ClientHttp2Stream;
   readonly reader: StreamReader;
   readonly response: Promise<ResponseHeader>;
@@ -57,20 +61,22 @@ function openCall(session: HttpSession, request: UniversalClientRequest): Call {
     stream.destroy();
   };
   const { response, reject } = awaitResponse(stream);
-  const release = watchDeadline(stream, deadlineOf(pathname, session.limits), request, fail);
+  const policy = callPolicy(pathname, session.limits);
+  const release = watchDeadline(stream, policy, request, fail);
   const abort = () => fail(request.signal?.reason);
   request.signal?.addEventListener("abort", abort, { once: true });
   stream.on("error", (error) => {
-    reason ??= error;
+    // The engine tears down the streams first and then says why: the session knows.
+    reason ??= endReason(session, stream, error);
   });
   stream.once("close", () => {
     release();
     request.signal?.removeEventListener("abort", abort);
-    reason ??= session.fault ?? resetReason(stream.rstCode);
+    reason ??= endReason(session, stream, undefined);
     reject(toConnectError(reason ?? new GuestError("guest-misbehaved", "the guest ended a call without an answer")));
   });
   if (request.signal?.aborted) abort();
-  return { stream, reader: new StreamReader(stream), response, trailer, fail, reason: () => reason };
+  return { policy, stream, reader: new StreamReader(stream), response, trailer, fail, reason: () => reason };
 }
 
 function awaitResponse(stream: ClientHttp2Stream) {
@@ -85,7 +91,7 @@ function awaitResponse(stream: ClientHttp2Stream) {
 /** Starts the timers of the call; returns what stops them. */
 function watchDeadline(
   stream: ClientHttp2Stream,
-  deadline: ReturnType<typeof deadlineOf>,
+  policy: CallPolicy,
   request: UniversalClientRequest,
   fail: (reason: unknown) => void,
 ): () => void {
@@ -94,9 +100,9 @@ function watchDeadline(
   const timers: NodeJS.Timeout[] = [];
   // A caller's own deadline is in the header and fires by its signal.
   const own = request.header.has("grpc-timeout");
-  if (deadline.totalMs !== undefined && !own) timers.push(late("did not answer", deadline.totalMs));
-  if (deadline.headersMs !== undefined) {
-    const timer = late("did not begin to answer", deadline.headersMs);
+  if (policy.totalMs !== undefined && !own) timers.push(late("did not answer", policy.totalMs));
+  if (policy.headersMs !== undefined) {
+    const timer = late("did not begin to answer", policy.headersMs);
     timers.push(timer);
     stream.once("response", () => clearTimeout(timer));
   }
@@ -108,8 +114,7 @@ function watchDeadline(
 /** Writes the request as the guest takes it. */
 async function send(call: Call, request: UniversalClientRequest, stallMs: number): Promise<void> {
   const { stream } = call;
-  const { pathname } = new URL(request.url);
-  const stalls = deadlineOf(pathname, undefined).uploads;
+  const stalls = call.policy.uploads;
   try {
     for await (const chunk of request.body ?? []) {
       if (stream.destroyed || stream.writableEnded) return;
@@ -152,14 +157,17 @@ function awaitAnswer(call: Call, stallMs: number): void {
 
 /** Whole messages as the caller asks for them; what nobody asks for stays in the stream's window. */
 async function* receive(call: Call, session: HttpSession, budget: AssemblyBudget): AsyncGenerator<Uint8Array> {
-  const { stream } = call;
-  using messages = new EnvelopeAssembler(session.limits.messageBytes, budget);
+  const { stream, policy } = call;
+  using messages = new EnvelopeAssembler(policy.messageBytes, budget);
   try {
     for (let chunk = await call.reader.read(); chunk !== undefined; chunk = await call.reader.read()) {
       if (stream.id !== undefined) session.meter.drained(stream.id);
-      yield* messages.push(chunk);
+      for (const piece of messages.push(chunk)) {
+        if (policy.lists) boundFields(piece.subarray(envelopePrefix), session.limits.listFields);
+        yield piece;
+      }
     }
-    const reason = call.reason() ?? session.fault ?? resetReason(stream.rstCode);
+    const reason = call.reason() ?? endReason(session, stream, undefined);
     if (reason !== undefined) throw reason;
     if (!messages.empty) throw new GuestError("guest-misbehaved", "the guest ended a call within a message");
   } catch (error) {
@@ -194,6 +202,10 @@ function copyHeaders(fields: IncomingHttpHeaders, into = new Headers()): Headers
   }
   return into;
 }
+
+/** Why a call ended other than well. The engine ends the streams first, so the session is asked whether it is over. */
+const endReason = (session: HttpSession, stream: ClientHttp2Stream, error: unknown): unknown =>
+  session.faultOf(error) ?? resetReason(stream.rstCode) ?? error;
 
 /** What a reset of one call means; NO_ERROR is a plain end. */
 function resetReason(code: number | undefined): Error | undefined {

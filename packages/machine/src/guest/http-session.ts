@@ -1,4 +1,5 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
+import { errorCode } from "@exai/base";
 import { GuestError } from "./errors.ts";
 import type { GuestLimits } from "./limits.ts";
 import { FrameMeter } from "./meter.ts";
@@ -36,6 +37,13 @@ export class HttpSession implements Disposable {
   }
 
   get fault(): GuestError | undefined {
+    return this.#fault;
+  }
+
+  /** The channel's fault, if an error of one of its streams comes from the end of the whole connection. */
+  faultOf(streamError: unknown): GuestError | undefined {
+    const gone = this.#session.destroyed || this.#socket.destroyed;
+    if (this.#fault === undefined && gone) this.fail(sessionFault(streamError));
     return this.#fault;
   }
 
@@ -139,7 +147,9 @@ function socketFault(cause: unknown, path: string): GuestError {
 
 function sessionFault(cause: unknown): GuestError {
   if (cause instanceof GuestError) return cause;
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  const code = errorCode(
+    cause instanceof Error && errorCode(cause) === "ERR_HTTP2_STREAM_CANCEL" ? cause.cause : cause,
+  );
   if (code === "ERR_HTTP2_ERROR" || code === "ERR_HTTP2_TOO_MANY_INVALID_FRAMES") {
     return new GuestError("guest-misbehaved", "the guest broke the HTTP/2 protocol", { cause });
   }

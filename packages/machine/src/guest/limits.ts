@@ -11,8 +11,14 @@ export interface GuestLimits {
   readonly sessionWindowBytes: number;
   /** Calls open at once on one channel; more are refused on our side. */
   readonly streams: number;
-  /** Longest message: 1 MiB of the contract and its framing. */
-  readonly messageBytes: number;
+  /** Longest message of a stream: a chunk of 64 KiB, a path or two, and framing. */
+  readonly chunkBytes: number;
+  /** Longest answer of other calls: a few numbers, paths, an error. */
+  readonly answerBytes: number;
+  /** Longest answer that holds a list (1 MiB in the contract), and how many fields may be in it: an entry of two bytes
+   * becomes an object of hundreds. */
+  readonly listBytes: number;
+  readonly listFields: number;
   /** Bytes of messages that have begun and not ended, over all calls of a channel. */
   readonly assemblyBytes: number;
   /** Response headers or trailers: bytes as RFC 9113 counts them (section 6.5.2), and pairs. gRPC needs about ten. */
@@ -64,7 +70,10 @@ export const guestLimits: GuestLimits = {
   streamWindowBytes: 128 * KiB,
   sessionWindowBytes: 4096 * KiB,
   streams: 192,
-  messageBytes: (1024 + 64) * KiB,
+  chunkBytes: 80 * KiB,
+  answerBytes: 16 * KiB,
+  listBytes: 1024 * KiB,
+  listFields: 32_768,
   assemblyBytes: 8192 * KiB,
   headerListBytes: 16 * KiB,
   headerPairs: 64,

@@ -192,6 +192,15 @@ describe("a lost channel", () => {
     expect(channelFault(await caught(session.processes.list({})))).toMatchObject({ code: "channel-lost" });
   });
 
+  it("is told from a reset when the socket just ends, as QEMU's does", async () => {
+    await using guest = await serve({ processes: { wait: () => new Promise(() => undefined) } });
+    using session = await connectGuest(socket(), options);
+    const waiting = caught(session.processes.wait({ process: 1n }));
+    await delay(50);
+    guest.end();
+    expect(channelFault(await waiting)).toMatchObject({ code: "channel-lost" });
+  });
+
   it("is dialled again", async () => {
     setTimeout(() => void open(), 100);
     let guest: AsyncDisposable | undefined;

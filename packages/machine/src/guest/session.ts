@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Client, Transport } from "@connectrpc/connect";
+import type { UniversalClientFn } from "@connectrpc/connect/protocol";
 import { createTransport } from "@connectrpc/connect/protocol-grpc";
 import { Files, type HelloResponse, Machine, Ports, Processes } from "@exai/api/guest";
 import { createGuestClient } from "./client.ts";
@@ -32,6 +33,11 @@ export interface GuestSession extends Disposable {
   readonly files: Client<typeof Files>;
   readonly ports: Client<typeof Ports>;
   readonly machine: Client<typeof Machine>;
+  /**
+   * The same channel below the typed clients, for who passes messages on without decoding them: whole, uncompressed
+   * gRPC messages within the limits come out of it, and nothing else is promised of their bytes.
+   */
+  readonly call: UniversalClientFn;
   readonly hello: HelloResponse;
   /** Settles, never rejects, when the channel is gone; dial again then. */
   readonly lost: Promise<GuestError>;
@@ -54,11 +60,13 @@ export async function connectGuest(socketPath: string, options: ConnectOptions):
   try {
     if (options.signal?.aborted) abort();
     await http.opened();
-    const transport = createGuestTransport(http, limits);
+    const call = createGuestHttpClient(http, new AssemblyBudget(limits.assemblyBytes));
+    const transport = createGuestTransport(call, limits);
     const machine = createGuestClient(Machine, transport);
     const hello = await sayHello(machine, options);
     return {
       machine,
+      call,
       hello,
       processes: createGuestClient(Processes, transport),
       files: createGuestClient(Files, transport),
@@ -76,17 +84,19 @@ export async function connectGuest(socketPath: string, options: ConnectOptions):
   }
 }
 
-function createGuestTransport(http: HttpSession, limits: GuestLimits): Transport {
+function createGuestTransport(httpClient: UniversalClientFn, limits: GuestLimits): Transport {
   return createTransport({
-    httpClient: createGuestHttpClient(http, new AssemblyBudget(limits.assemblyBytes)),
+    httpClient,
     baseUrl: "http://guest",
     useBinaryFormat: true,
     interceptors: [],
     acceptCompression: [],
     sendCompression: null,
     compressMinBytes: 0xffff_ffff,
-    readMaxBytes: limits.messageBytes,
-    writeMaxBytes: limits.messageBytes,
+    // An unknown field of two bytes would become an object.
+    binaryOptions: { readUnknownFields: false },
+    readMaxBytes: limits.listBytes,
+    writeMaxBytes: limits.listBytes,
   });
 }
 
