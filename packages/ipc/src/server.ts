@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, rmSync } from "node:fs";
+import { lchownSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { describeError, errorCode } from "@exai/base";
 import { type Contract, type Handlers, IpcError } from "./contract.ts";
@@ -70,8 +70,8 @@ export async function serveIpc<C extends Contract>(options: IpcServerOptions<C>)
 
   rmSync(options.path, { force: true });
   await listen(server, options.path);
-  chmodSync(options.path, 0o600);
-  if (options.owner !== undefined) chownSync(options.path, options.owner.uid, options.owner.gid);
+  // Never through a link that somebody put there meanwhile.
+  if (options.owner !== undefined) lchownSync(options.path, options.owner.uid, options.owner.gid);
   return {
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();

@@ -86,7 +86,8 @@ function makeFolders(paths: HomePaths, uidBase: number): void {
   ensureFolder(paths.spool, 0o755);
   ensureFolder(paths.vms, 0o711);
   ensureFolder(paths.clients, 0o700);
-  ensureFolder(paths.host, 0o700, owner(uidOffsets.broker));
+  // Root's own, like every folder in which root itself makes or reads something: an owner could plant links there.
+  ensureFolder(paths.host, 0o711, { uid: 0, gid: 0 });
   ensureFolder(paths.journal, 0o700, owner(uidOffsets.broker));
   ensureFolder(paths.control, 0o700, owner(uidOffsets.control));
 }

@@ -33,6 +33,8 @@ export function runPaths(stack: string) {
     controlSocket: join(run, "api", "control.sock"),
     supervisorSocket: join(run, "supervisor.sock"),
     metricsSocket: join(run, "metrics.sock"),
+    broker: join(run, "b"),
+    brokerSocket: join(run, "b", "status.sock"),
     node: join(run, "node"),
     monitors: join(run, "m"),
     tenants: join(run, "t"),

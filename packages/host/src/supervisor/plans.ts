@@ -63,7 +63,7 @@ export function brokerPlan(o: StackOptions): ChildPlan {
     ...(o.tscKhz === undefined ? {} : { tscKhz: o.tscKhz }),
     capacity: o.capacity,
     production: o.production,
-    statusSocket: join(home.paths.host, "status.sock"),
+    statusSocket: run.brokerSocket,
   };
   const uid = home.uidBase + uidOffsets.broker;
   return plan(o, "broker", service(o, uid, mainOf("host", "broker")), async () => config);

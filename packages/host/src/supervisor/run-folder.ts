@@ -5,7 +5,10 @@ import { ensureFolder } from "../home/files.ts";
 import type { Home } from "../home/home.ts";
 import { runPaths, uidOffsets } from "../home/paths.ts";
 
-/** Makes the folders of docs/internals/host.md, each with the owner that decides who may connect. */
+/**
+ * Makes the folders of docs/internals/host.md, each with the owner that decides who may connect. Only leaves belong to
+ * somebody else: a folder of theirs in the middle could be swapped for a link, and root would follow it.
+ */
 export function makeRunFolders(home: Home, tenants: readonly EnrolledTenant[]): void {
   const run = runPaths(home.stack);
   const control = own(home.uidBase + uidOffsets.control);
@@ -14,11 +17,12 @@ export function makeRunFolders(home: Home, tenants: readonly EnrolledTenant[]): 
   ensureFolder(run.run, 0o711);
   ensureFolder(run.app, 0o755);
   ensureFolder(join(run.run, "api"), 0o755, control);
+  ensureFolder(run.broker, 0o700, broker);
   for (const folder of [run.node, run.monitors]) ensureFolder(folder, 0o711);
   ensureFolder(run.tenants, 0o711);
   for (const { anchor, channelUid } of tenants) {
     const channel = own(channelUid);
-    ensureFolder(run.tenant(anchor.tenant), 0o711, channel);
+    ensureFolder(run.tenant(anchor.tenant), 0o711);
     ensureFolder(join(run.tenant(anchor.tenant), "vm"), 0o700, channel);
     ensureFolder(run.adminFolder(anchor.tenant), 0o750, { uid: channelUid, gid: broker.gid });
     ensureFolder(run.monitor(anchor.tenant), 0o700, broker);

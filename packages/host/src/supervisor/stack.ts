@@ -32,7 +32,7 @@ export class Stack implements AsyncDisposable {
   constructor(options: StackOptions, facts: StackFacts) {
     this.#options = options;
     this.#facts = facts;
-    this.#broker = createIpcClient(brokerPlanSocket(options), brokerContract);
+    this.#broker = createIpcClient(runPaths(options.home.stack).brokerSocket, brokerContract);
   }
 
   /** Resolves when somebody asked the stack to stop. */
@@ -141,5 +141,3 @@ export class Stack implements AsyncDisposable {
     if (!this.#keepVms) removeRunFolders(this.#options.home);
   }
 }
-
-const brokerPlanSocket = (o: StackOptions): string => `${o.home.paths.host}/status.sock`;
