@@ -8,6 +8,8 @@ import { type Authenticator, verifyDataToken } from "@exai/policy";
 import { serveAdmin } from "./admin.ts";
 import { Forwarder } from "./forward.ts";
 import { createGate } from "./gate.ts";
+import { CallOpener } from "./opening.ts";
+import { relayHandlers } from "./relay.ts";
 import { serveDataPlane } from "./server.ts";
 import { Sessions } from "./sessions.ts";
 import { CallWitness } from "./witness.ts";
@@ -45,6 +47,8 @@ export async function startChannel(config: ChannelConfig, parts: ChannelParts): 
   const sessions = stack.use(new Sessions({ folder: vmFolder, clock, logger }));
   const witness = new CallWitness(spool, clock);
   const service = createWorkspaceService({ vmFolder, spoolFolder: config.spoolFolder, sessions, witness, clock });
+  const gate = createGate(authenticate, witness);
+  const opener = new CallOpener(sessions, witness);
   const { certificate, privateKey, listen } = config;
   const plane = stack.use(
     await serveDataPlane({
@@ -52,10 +56,11 @@ export async function startChannel(config: ChannelConfig, parts: ChannelParts): 
       privateKey,
       listen,
       logger,
-      gate: createGate(authenticate, witness),
+      gate,
+      grpc: relayHandlers(gate, opener),
       routes: (router) => {
         router.service(Workspace, service);
-        new Forwarder(sessions, witness).register(router);
+        new Forwarder(opener).register(router);
       },
     }),
   );

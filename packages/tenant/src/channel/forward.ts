@@ -1,17 +1,14 @@
-import type { DescMethod, DescService, Message } from "@bufbuild/protobuf";
+import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { CallOptions, ConnectRouter, HandlerContext, MethodImpl } from "@connectrpc/connect";
-import { WorkspaceFiles, WorkspacePorts, WorkspaceProcesses } from "@exai/api/workspace";
-import type { GuestSession } from "@exai/machine";
-import { type Admitted, admitted } from "./gate.ts";
+import type { GuestSession } from "@exai/machine/guest";
+import { forwarded } from "./forwarded.ts";
+import type { CallOpener } from "./opening.ts";
 import { peek } from "./peek.ts";
-import type { Sessions } from "./sessions.ts";
 import { toClientError } from "./statuses.ts";
-import type { CallWitness } from "./witness.ts";
 
 /*
- * The data plane's process, file and port services have the guest's methods and messages, name by name: one forwarder
- * per kind of call serves them all. Messages are decoded and encoded again on purpose: a client sees only what the
- * contract knows, whatever the guest put on its wire.
+ * The way of Connect clients (a browser, curl): one forwarder per kind of call serves all forwarded methods. Messages
+ * are decoded and encoded again, since the two protocols frame them differently; gRPC clients take relay.ts.
  */
 
 type UnaryCall = (request: Message, options: CallOptions) => Promise<Message>;
@@ -19,28 +16,18 @@ type ServerStream = (request: Message, options: CallOptions) => AsyncIterable<Me
 type ClientStream = (requests: AsyncIterable<Message>, options: CallOptions) => Promise<Message>;
 type BidiStream = (requests: AsyncIterable<Message>, options: CallOptions) => AsyncIterable<Message>;
 
-const services = [
-  { service: WorkspaceProcesses, of: (guest: GuestSession) => guest.processes },
-  { service: WorkspaceFiles, of: (guest: GuestSession) => guest.files },
-  { service: WorkspacePorts, of: (guest: GuestSession) => guest.ports },
-] as const;
-
 export class Forwarder {
-  readonly #sessions: Sessions;
-  readonly #witness: CallWitness;
+  readonly #opener: CallOpener;
 
-  constructor(sessions: Sessions, witness: CallWitness) {
-    this.#sessions = sessions;
-    this.#witness = witness;
+  constructor(opener: CallOpener) {
+    this.#opener = opener;
   }
 
   register(router: ConnectRouter): void {
-    for (const { service, of } of services) {
-      for (const method of (service as DescService).methods) {
-        const call = (guest: GuestSession): unknown =>
-          (of(guest) as unknown as Record<string, unknown>)[method.localName];
-        router.rpc(method, this.#implementation(method, call));
-      }
+    for (const { method, guestMethod, guest } of forwarded) {
+      const call = (session: GuestSession): unknown =>
+        (session[guest] as unknown as Record<string, unknown>)[guestMethod.localName];
+      router.rpc(method, this.#implementation(method, call));
     }
   }
 
@@ -63,17 +50,9 @@ export class Forwarder {
     }
   }
 
-  /** The guest's session, and the call's event durable: from here on the call may be made. */
-  async #open(request: Message, context: HandlerContext): Promise<GuestSession> {
-    const { principal, rule }: Admitted = admitted(context);
-    const guest = await this.#sessions.acquire(principal.workspace, { signal: context.signal });
-    await this.#witness.call(rule, principal, rule.subject(request as never));
-    return guest;
-  }
-
   async #unary(call: (guest: GuestSession) => unknown, request: Message, context: HandlerContext): Promise<Message> {
     try {
-      const guest = await this.#open(request, context);
+      const guest = await this.#opener.open(request, context);
       return await (call(guest) as UnaryCall)(request, { signal: context.signal });
     } catch (error) {
       throw toClientError(error);
@@ -86,7 +65,7 @@ export class Forwarder {
     context: HandlerContext,
   ): AsyncGenerator<Message> {
     try {
-      const guest = await this.#open(request, context);
+      const guest = await this.#opener.open(request, context);
       yield* (call(guest) as ServerStream)(request, { signal: context.signal });
     } catch (error) {
       throw toClientError(error);
@@ -100,7 +79,7 @@ export class Forwarder {
   ): Promise<Message> {
     try {
       const { first, all } = await peek(requests);
-      const guest = await this.#open(first, context);
+      const guest = await this.#opener.open(first, context);
       return await (call(guest) as ClientStream)(all, { signal: context.signal });
     } catch (error) {
       throw toClientError(error);
@@ -114,7 +93,7 @@ export class Forwarder {
   ): AsyncGenerator<Message> {
     try {
       const { first, all } = await peek(requests);
-      const guest = await this.#open(first, context);
+      const guest = await this.#opener.open(first, context);
       yield* (call(guest) as BidiStream)(all, { signal: context.signal });
     } catch (error) {
       throw toClientError(error);

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { FolderChanges } from "@exai/audit";
 import { type Clock, errorCode, type Logger, type WorkspaceId } from "@exai/base";
-import { connectGuest, GuestError, type GuestSession } from "@exai/machine";
+import { connectGuest, GuestError, type GuestSession } from "@exai/machine/guest";
 import { TenantError } from "../errors.ts";
 import { channelLimits } from "./limits.ts";
 

@@ -1,6 +1,7 @@
 import { createSecureServer, type Http2SecureServer, type Http2ServerRequest } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
+import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "@exai/base";
 import { describeError } from "@exai/base";
@@ -16,6 +17,8 @@ export interface DataPlaneOptions {
   readonly listen: { readonly address: string; readonly port: number };
   readonly gate: ReturnType<typeof createGate>;
   readonly routes: (router: ConnectRouter) => void;
+  /** Ways of gRPC clients that go before the router's, by request path. They pass the gate themselves. */
+  readonly grpc: ReadonlyMap<string, UniversalHandlerFn>;
   readonly logger: Logger;
 }
 
@@ -78,7 +81,9 @@ function serveRoutes(server: Http2SecureServer, o: DataPlaneOptions, connections
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   server.on("request", (request: Http2ServerRequest, response) => {
     response.on("error", () => undefined); // the client went away; the call's signal tells
-    const handler = handlers.get(request.url.split("?", 1)[0] ?? "");
+    const path = request.url.split("?", 1)[0] ?? "";
+    const isGrpc = /^application\/grpc(\+proto)?$/i.test(request.headers["content-type"] ?? "");
+    const handler = (isGrpc ? o.grpc.get(path) : undefined) ?? handlers.get(path);
     if (handler === undefined) {
       response.writeHead(404).end();
       return;
@@ -91,7 +96,7 @@ function serveRoutes(server: Http2SecureServer, o: DataPlaneOptions, connections
         const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, values));
         await universalResponseToNodeResponse(answer, response);
       } catch (error) {
-        noteFailure(o.logger, error, handler.method.name);
+        noteFailure(o.logger, error, path);
         response.stream.close();
       }
     })();

@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { FolderChanges } from "@exai/audit";
 import { type Clock, errorCode, isId, type Logger, type WorkspaceId } from "@exai/base";
-import type { GuestSession } from "@exai/machine";
+import type { GuestSession } from "@exai/machine/guest";
 import { GuestLink, noVm, tooMany } from "./guest-link.ts";
 import { channelLimits } from "./limits.ts";
 

@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { errorCode } from "@exai/base";
-import { channelFault } from "@exai/machine";
+import { channelFault } from "@exai/machine/guest";
 import { TenantError } from "../errors.ts";
 
 /** Statuses that the contract lets a guest answer with; anything else is the guest's fault. */
