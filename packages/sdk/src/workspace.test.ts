@@ -93,6 +93,18 @@ describe("a workspace, against doubles of control and data plane", () => {
     expect(await first.waitOrDetach()).toBeUndefined();
   });
 
+  it("a loop that is left ends its call", async () => {
+    await using execution = await workspace.exec(["sh", "-c", "yes | head -c 3000000; sleep 30"]);
+    for await (const _data of execution.stdout) break;
+    execution.detach();
+    await workspace.files.write("/tmp/big", Buffer.alloc(8_000_000));
+    for await (const _data of workspace.files.readStream("/tmp/big")) break;
+    for (let tries = 0; stack.channel.calls.size > 0 && tries < 100; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect([...stack.channel.calls]).toEqual([]);
+  });
+
   it("lists programs", async () => {
     await using _execution = await workspace.exec(["sleep", "5"], { tag: "nap" });
     const all = await workspace.processes();

@@ -1,4 +1,4 @@
-import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
+import type { Client, Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, type Http2SessionManager } from "@connectrpc/connect-node";
 import { type DataScope, dataScopes } from "@exai/api";
 import type { HostAnchor } from "@exai/api/host";
@@ -7,6 +7,7 @@ import type { TenantId, WorkspaceId } from "@exai/base";
 import { SdkError } from "../errors.ts";
 import type { Signer } from "../tokens.ts";
 import { connectChannel } from "./connection.ts";
+import { createLeavingClient } from "./leaving.ts";
 
 const tokenSeconds = 600;
 /** Bytes of one message, as the contract has it, and a little for its envelope. */
@@ -58,10 +59,10 @@ export class DataPlanes implements Disposable {
       acceptCompression: [],
     });
     return {
-      workspace: createClient(Workspace, transport),
-      processes: createClient(WorkspaceProcesses, transport),
-      files: createClient(WorkspaceFiles, transport),
-      ports: createClient(WorkspacePorts, transport),
+      workspace: createLeavingClient(Workspace, transport),
+      processes: createLeavingClient(WorkspaceProcesses, transport),
+      files: createLeavingClient(WorkspaceFiles, transport),
+      ports: createLeavingClient(WorkspacePorts, transport),
       isHealthy: () => session.state() !== "error",
     };
   }

@@ -27,6 +27,8 @@ export class ChannelDouble implements AsyncDisposable {
   readonly #tls: { cert: string; key: string };
   readonly #sockets = new Set<Socket>();
   readonly running = new Set<string>();
+  /** Calls that go on now, by method. */
+  readonly calls = new Set<string>();
   #server: Http2SecureServer | undefined;
   #wake = Promise.withResolvers<void>();
 
