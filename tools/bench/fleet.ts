@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Workspace } from "@exai/sdk";
-import { leftovers, newLeftovers } from "../../tests/support/leftovers.ts";
+import { leftoversOf, tracesOf } from "../../tests/support/leftovers.ts";
 import type { Bench } from "./context.ts";
 import { baseImage } from "./image.ts";
 import { settleMs, wholeStack } from "./memory.ts";
@@ -16,7 +16,8 @@ const atOnce = 4;
 /** Many idle VMs: how many answer, what each costs, and that nothing is left of them. */
 export const fleet: Bench = async ({ stack, maxVms, signal, say }) => {
   await delay(settleMs, undefined, { signal });
-  const before = leftovers();
+  const traces = tracesOf(stack.home);
+  const before = leftoversOf(traces);
   const idle = await wholeStack(stack);
   await using client = await Client.open({ home: stack.home });
   const image = await baseImage(client);
@@ -37,7 +38,7 @@ export const fleet: Bench = async ({ stack, maxVms, signal, say }) => {
     const alive = answered.filter(Boolean).length;
     say(`${alive} of ${workspaces.length} answered${refusal === "" ? "" : `; then: ${refusal}`}`);
     await inParallel(workspaces, (each) => each.destroy());
-    const left = newLeftovers(before);
+    const left = leftoversOf(traces).filter((each) => !before.includes(each));
     for (const each of left) say(`left over: ${each}`);
     return [result("per-vm-mib", [perVm ?? Number.NaN]), result("vms-at-once", [left.length === 0 ? alive : 0])];
   } finally {

@@ -3,7 +3,7 @@
  *   npm run bench:machine -- [--json] [--only ID,…] [--rounds N] [--max VMS]
  */
 import { parseArgs } from "node:util";
-import { leftovers, newLeftovers } from "../../tests/support/leftovers.ts";
+import { leftoversOf, tracesOf } from "../../tests/support/leftovers.ts";
 import { TestStack } from "../../tests/support/stack.ts";
 import { chosen, type Group } from "./benches.ts";
 import { type BenchContext, orInterrupted } from "./context.ts";
@@ -30,20 +30,28 @@ const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`
 const groups = chosen(values.only?.split(","));
 const rounds = wholeNumber("rounds", values.rounds);
 const maxVms = wholeNumber("max", values.max);
-const before = leftovers();
 const results: Result[] = [];
 for (const group of groups) results.push(...(await measure(group)));
-for (const each of newLeftovers(before)) {
-  process.exitCode = 1;
-  say(`left over: ${each}`);
-}
 if (!stopping.signal.aborted) process.stdout.write(`${values.json ? JSON.stringify(results) : renderTable(results)}\n`);
 
 /** Each group has a stack of its own: what one leaves in memory must not count in another. */
 async function measure(group: Group): Promise<Result[]> {
   if (stopping.signal.aborted) return [];
   say(`${group.ids.join(", ")} …`);
-  await using stack = await TestStack.start();
+  const stack = await TestStack.start();
+  const traces = tracesOf(stack.home);
+  try {
+    return await run(group, stack);
+  } finally {
+    await stack[Symbol.asyncDispose]();
+    for (const each of leftoversOf(traces)) {
+      process.exitCode = 1;
+      say(`left over: ${each}`);
+    }
+  }
+}
+
+async function run(group: Group, stack: TestStack): Promise<Result[]> {
   const context: BenchContext = { stack, rounds, maxVms, signal: stopping.signal, say };
   try {
     return (await orInterrupted(group.run(context), stopping.signal)).filter(({ id }) => group.ids.includes(id));
