@@ -15,5 +15,9 @@ try {
 }
 const { main } = await import("./main.ts");
 const code = await main(process.argv.slice(2));
-// Files, pipes and terminals are written synchronously on Linux, so nothing is cut off, and no forgotten timer holds us up.
+// A pipe may still hold output that its reader has not taken; a forgotten timer must not hold us up.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", () => undefined); // the reader has gone
+  await new Promise((resolve) => stream.write("", resolve));
+}
 process.exit(code);
