@@ -18,7 +18,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { cgroup2Mount } from "../../packages/node/src/cgroup.ts";
 import { launcher, pausedMachine, qemu } from "./host-fixture.ts";
-import { channelUid, LauncherFixture, processExists, until, vmUid } from "./launcher-fixture.ts";
+import { channelUid, LauncherFixture, processExists, processesOf, until, vmUid } from "./launcher-fixture.ts";
 
 const monitor = (fixture: LauncherFixture) => [
   ...[10, 11].map((fd) => ({
@@ -242,21 +242,10 @@ function runByDyingCaller(fixture: LauncherFixture, delayMs: number): string {
 }
 
 /** Processes of the VM's uid that are not the launcher. */
-function jailed(): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        return (
-          statusField(`/proc/${pid}`, "Uid").startsWith(String(vmUid)) &&
-          readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith("/usr/bin/sleep")
-        );
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
+const jailed = (): number[] =>
+  processesOf(vmUid)
+    .filter(({ command }) => command.startsWith("/usr/bin/sleep"))
+    .map(({ pid }) => pid);
 
 test("a flood on the console stays within its bound and its share of a core", async () => {
   await using fixture = new LauncherFixture();
