@@ -7,7 +7,7 @@ import { run } from "./run.ts";
 
 const requirements = join(root, "tests/material/requirements.txt");
 /** Must come as its authors released it: only that has the tests. */
-const asSource = "boltons";
+const asSource = "jinja2";
 
 /** The third-party package that the main job tests, and wheels of what its tests need: a folder of archives. */
 export async function fetchMaterial(): Promise<Cached> {
