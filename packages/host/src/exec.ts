@@ -4,8 +4,16 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 
-/** The environment that our processes get: nothing of the operator's, no secrets. */
-const cleanEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
+/**
+ * The environment that our processes get: nothing of the operator's, no secrets. The last two tune glibc (mallopt(3)):
+ * with an arena for each of Node's threads, a channel that copied 512 MiB kept 60 MiB for ever; with one, 14.
+ */
+const cleanEnvironment = {
+  PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+  LANG: "C.UTF-8",
+  MALLOC_ARENA_MAX: "1",
+  MALLOC_MMAP_THRESHOLD_: "65536",
+};
 
 export interface ChildSpec {
   argv: readonly [string, ...string[]];
