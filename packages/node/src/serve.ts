@@ -5,6 +5,8 @@ import { describeError, type Logger } from "@exai/base";
 import { serveIpc } from "@exai/ipc";
 import type { NodeAgent } from "./agent.ts";
 
+const maxInFlight = 8192;
+
 /** One socket for each tenant, in a folder that only the broker can enter: who gets there is the identity. */
 export async function serveTenants(agent: NodeAgent, config: NodeConfig, logger: Logger): Promise<AsyncDisposable> {
   const stack = new AsyncDisposableStack();
@@ -19,6 +21,8 @@ export async function serveTenants(agent: NodeAgent, config: NodeConfig, logger:
         contract: nodeContract,
         handlers: agent.handlers(tenant),
         owner: config.broker,
+        // A waiting call for each running VM is the rule; a kill must not queue up behind them.
+        maxInFlight,
         onError: (error) => logger.log("warn", "a connection broke", { tenant, error: describeError(error) }),
       }),
     );
