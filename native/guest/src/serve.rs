@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
+use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+
+use tower::util::MapRequestLayer;
 
 use crate::files::FilesService;
 use crate::machine::MachineService;
@@ -43,6 +49,7 @@ where
     C::ConnectInfo: Clone + Send + Sync,
 {
     Server::builder()
+        .layer(MapRequestLayer::new(tell_breaks_from_ends))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
@@ -53,4 +60,10 @@ where
         .add_service(MachineServer::from_arc(services.machine).max_decoding_message_size(MESSAGE_BYTES))
         .serve_with_incoming(incoming)
         .await
+}
+
+/// tonic takes a request stream that its client cancelled for one that came to its end; a file would be replaced by
+/// its first half. With another status than CANCELLED the handler sees an error.
+fn tell_breaks_from_ends(request: Request<Body>) -> Request<Body> {
+    request.map(|body| Body::new(body.map_err(|_| Status::aborted("the client broke the stream off"))))
 }

@@ -105,6 +105,8 @@ fn prepare(program: &Program, stdio: &Stdio) -> Result<(), i32> {
             // They are all above 2 and close-on-exec; the copies are not.
             check(libc::dup2(from, to as RawFd).into())?;
         }
+        // Everything of ours is close-on-exec already; this holds for what nobody thought of.
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         default_oom_score(c"/proc/self/oom_score_adj");
         // The raw calls: the C library's would try to change every thread of a process that is not ours.
         check(libc::syscall(libc::SYS_setgroups, program.groups.len(), program.groups.as_ptr()))?;

@@ -139,10 +139,10 @@ mod tests {
     fn later_variables_win_and_path_is_the_process_own() {
         let env = vec![var("PATH", "/a:/b"), var("X", "1"), var("X", "2")];
         let program = program(&StartRequest { argv: vec!["ls".into()], env, ..Default::default() }, &user()).unwrap();
-        assert_eq!(program.candidates, [c"/a/ls".into(), c"/b/ls".into()] as [CString; 2]);
+        assert_eq!(program.candidates, [CString::from(c"/a/ls"), c"/b/ls".into()]);
         let env: Vec<&str> = program.env.iter().map(|v| v.to_str().unwrap()).collect();
         assert!(env.contains(&"HOME=/nowhere") && env.contains(&"X=2") && !env.contains(&"X=1"));
-        assert_eq!(program.cwd, c"/".into());
+        assert_eq!(program.cwd.as_c_str(), c"/");
     }
 
     #[test]
