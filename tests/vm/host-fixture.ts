@@ -50,7 +50,7 @@ export class HostFixture implements AsyncDisposable {
     const { runFolder, broker } = this.config;
     for (const folder of ["t", "m", "node"]) mkdirSync(join(runFolder, folder), { recursive: true, mode: 0o711 });
     for (const { tenant, channel } of this.config.tenants) {
-      this.#folder(join(runFolder, "t", tenant), 0o711, channel);
+      mkdirSync(join(runFolder, "t", tenant), { mode: 0o711 });
       this.#folder(join(runFolder, "t", tenant, "vm"), 0o700, channel);
       this.#folder(join(runFolder, "m", tenant), 0o700, broker);
       this.#folder(join(runFolder, "node", tenant), 0o700, broker);
