@@ -57,7 +57,13 @@ export class Client implements AsyncDisposable {
 
   /** Loads what the data plane needs, ahead of its use. */
   preload(): void {
-    this.#loadPlanes().catch(() => undefined); // thrown where it is used
+    const loads = [
+      this.#loadPlanes(),
+      import("./process/execution.ts"),
+      import("./process/options.ts"),
+      import("./ready.ts"),
+    ];
+    for (const load of loads) load.catch(() => undefined); // thrown where it is used
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
