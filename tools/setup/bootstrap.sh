@@ -74,8 +74,11 @@ rust_target() {
 node_packages() {
   node tools/setup/in-step.mjs && return 0
   started=$(now)
-  echo 'node_modules is not what package-lock.json says. Running: npm ci'
-  npm ci --no-progress --loglevel=error >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "npm failed; its output is in $log"; }
+  # Not "npm ci": it wants every other platform's optional packages in the lockfile, which registries need not have.
+  echo 'node_modules is not what package-lock.json says. Running: npm install --no-save'
+  npm install --no-save --no-progress --loglevel=error >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; fail "npm failed; its output is in $log"; }
+  node tools/setup/in-step.mjs || fail "npm did not install what package-lock.json says"
   done_in 'npm packages' "$started"
 }
 
