@@ -1,8 +1,8 @@
 import { rmSync } from "node:fs";
 import { createServer, type ServerHttp2Session } from "node:http2";
 import { create } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { Code, ConnectError, createConnectRouter, type ServiceImpl } from "@connectrpc/connect";
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import {
   EmptySchema,
   ExitedSchema,
@@ -36,7 +36,7 @@ export class GuestDouble implements AsyncDisposable {
 
   constructor(path: string) {
     this.#path = path;
-    const handler = connectNodeAdapter({
+    const router = createConnectRouter({
       connect: false,
       grpcWeb: false,
       interceptors: [
@@ -46,14 +46,20 @@ export class GuestDouble implements AsyncDisposable {
           return next(request);
         },
       ],
-      routes: (router) => {
-        router.service(Machine, this.#machine());
-        router.service(Processes, this.#processes());
-        router.service(Files, this.#fileService());
-        router.service(Ports, this.#ports());
-      },
     });
-    this.#server = createServer({ settings: { initialWindowSize: 1 << 20 } }, handler);
+    router.service(Machine, this.#machine());
+    router.service(Processes, this.#processes());
+    router.service(Files, this.#fileService());
+    router.service(Ports, this.#ports());
+    const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+    this.#server = createServer({ settings: { initialWindowSize: 1 << 20 } }, (request, response) => {
+      response.on("error", () => undefined);
+      const handler = handlers.get(request.url);
+      if (handler === undefined) throw new Error(`the guest has no ${request.url}`);
+      handler(universalRequestFromNodeRequest(request, response, undefined, undefined))
+        .then((answer) => universalResponseToNodeResponse(answer, response))
+        .catch(() => undefined); // the caller went away
+    });
     this.#server.on("session", (session) => {
       this.#sessions.add(session);
       session.setLocalWindowSize(8 << 20);
