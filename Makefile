@@ -1,6 +1,6 @@
 # Every target first checks what the machine has and installs what is missing; see tools/setup/bootstrap.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup build quickstart test test-fast clean
+.PHONY: help setup build quickstart test test-setup test-fast clean
 
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -14,9 +14,7 @@ quickstart: setup ## Install what is missing and take the tour: a real program i
 build: setup ## Build everything: guest agent, launcher, base image, both kernels
 	@node tools/build/main.ts --progress
 
-test: setup ## Run every test (.ci/run does the same)
-	@tools/setup/bootstrap.sh test
-	@node tools/build/main.ts
+test: test-setup ## Run every test (.ci/run does the same)
 	@node tools/test/main.ts
 
 test-fast: setup ## Run checks, unit tests and a few microVMs: for daily work
@@ -28,3 +26,7 @@ clean: ## Remove what was built in this folder; the cache stays
 
 setup:
 	@tools/setup/bootstrap.sh
+
+test-setup:
+	@tools/setup/bootstrap.sh test
+	@node tools/build/main.ts
