@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   chmodSync,
@@ -16,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { leftovers, newLeftovers } from "../support/leftovers.ts";
-import { type RunOptions, TestStack } from "../support/stack.ts";
+import { type RunOptions, repository, TestStack } from "../support/stack.ts";
 
 /** The CLI as a person uses it, on a real stack with real microVMs. */
 
@@ -281,6 +282,16 @@ describe("a workspace that stays", () => {
     expect(ran.stdout).toMatch(/^\/dev\/pts\/\d+\r\n24 80\r\n$/);
   });
 
+  it("takes a person's terminal, and gives it back as it was", async () => {
+    const typed = 'echo "[$(stty size)]"; printf "a\\nb"; exit 6\n';
+    const inside = "stty rows 31 cols 99; stty -g; ./exai shell long; echo code $?; stty -g";
+    const ran = await inTerminal(inside, typed);
+    expect(ran).toContain("[31 99]");
+    expect(ran).toContain("code 6");
+    const modes = ran.match(/^[0-9a-f]+(:[0-9a-f]+){10,}\r?$/gm) ?? [];
+    expect([modes.length, modes[1]]).toEqual([2, modes[0]]);
+  });
+
   it("shows console and events, and lives through stop and start", async () => {
     expect((await stack.must(["ws", "logs", "long"])).stdout).toContain("exai-guest: ready");
     await stack.must(["cp", "-", "long:kept"], { input: "kept" });
@@ -294,6 +305,23 @@ describe("a workspace that stays", () => {
       expect(actions).toContain(action);
   });
 });
+
+/** A shell line in a terminal of its own (script, of Debian's bsdutils); `typed` follows once a prompt is there. */
+async function inTerminal(line: string, typed: string): Promise<string> {
+  const child = spawn("script", ["-qec", line, "/dev/null"], {
+    cwd: repository,
+    env: { PATH: process.env["PATH"], HOME: process.env["HOME"], EXAI_HOME: stack.home, TERM: "xterm" },
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  let seen = "";
+  child.stdout.on("data", (data: Buffer) => {
+    const before = seen.includes("$");
+    seen += data.toString();
+    if (!before && seen.includes("$")) child.stdin.write(typed);
+  });
+  await new Promise((resolve) => child.once("close", resolve));
+  return seen;
+}
 
 /** One HTTP/1.0 request; empty while nothing listens. */
 async function fetchRaw(port: number): Promise<string> {

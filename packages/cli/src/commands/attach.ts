@@ -33,8 +33,8 @@ export const register: Register = (program, context) => {
           exitCode: 127,
         });
       }
-      const output = new LocalOutput();
       const terminal = entry.terminal && process.stdin.isTTY === true;
+      const output = new LocalOutput({ terminal });
       await using execution = await workspace.attach(entry.id, { onOutput: output.write, signal: interrupts.signal });
       if (terminal) await execution.resize(terminalSize()).catch(() => undefined); // it may have ended
       const stdin = options.interactive || terminal;

@@ -69,7 +69,8 @@ async function execute(context: CommandContext, reference: string, argv: string[
   await using client = await openClient(context.globals());
   client.preload();
   const workspace = await client.workspaces.get(reference);
-  const output = new LocalOutput();
+  const terminal = options.tty && process.stdin.isTTY === true;
+  const output = new LocalOutput({ terminal });
   try {
     await using execution = await workspace.exec(argv, {
       ...execOptions(options),
@@ -81,7 +82,6 @@ async function execute(context: CommandContext, reference: string, argv: string[
       else io.print(String(execution.id));
       return 0;
     }
-    const terminal = options.tty && process.stdin.isTTY === true;
     const status = await runSession(execution, { output, interrupts, stdin: options.interactive, terminal });
     const code = status === undefined ? (interrupts.exitCode ?? 0) : shellCode(status);
     if (status === undefined)

@@ -60,7 +60,7 @@ async function work(outcome: Outcome, workspace: Workspace, what: Work): Promise
     await workspace.files.upload(source, destination === undefined ? `${target}/` : target, { ...user, signal });
   }
   progress.clear();
-  const output = new LocalOutput();
+  const output = new LocalOutput({ terminal: inTerminal(options) });
   const startedAt = performance.now();
   const status = await execute(workspace, what, output);
   outcome.execMs = performance.now() - startedAt;
@@ -91,12 +91,14 @@ async function execute(workspace: Workspace, what: Work, output: LocalOutput): P
       output,
       interrupts,
       stdin: options.interactive,
-      terminal: options.tty && process.stdin.isTTY === true,
+      terminal: inTerminal(options),
     });
   } catch (error) {
     throw notStarted(error);
   }
 }
+
+const inTerminal = (options: RunOptions): boolean => options.tty && process.stdin.isTTY === true;
 
 /** As in a shell: 127 for what is not there, 126 for what can't be run. */
 function notStarted(error: unknown): unknown {

@@ -1,4 +1,5 @@
 import { errorCode } from "@exai/base";
+import { LineFeeds } from "./line-feeds.ts";
 
 const tailBytes = 4096;
 const networkErrors =
@@ -9,11 +10,11 @@ export class LocalOutput {
   readonly #tail = { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
   readonly #broken = Promise.withResolvers<void>();
   #isBroken = false;
-  #first: (() => void) | undefined;
+  readonly #feeds: LineFeeds | undefined;
 
-  /** `onFirst` runs before the first byte: whoever draws progress clears it there. */
-  constructor(onFirst?: () => void) {
-    this.#first = onFirst;
+  /** `terminal`: this process's terminal is in raw mode and shows a terminal of the guest. */
+  constructor(options: { terminal: boolean }) {
+    this.#feeds = options.terminal ? new LineFeeds() : undefined;
     for (const target of [process.stdout, process.stderr]) target.on("error", (error) => this.#onError(error));
   }
 
@@ -23,13 +24,11 @@ export class LocalOutput {
   }
 
   write = (stream: "stdout" | "stderr", data: Uint8Array): void | Promise<void> => {
-    this.#first?.();
-    this.#first = undefined;
     const tail = Buffer.concat([this.#tail[stream], data.subarray(-tailBytes)]);
     this.#tail[stream] = tail.subarray(-tailBytes);
     if (this.#isBroken) return;
     const target = stream === "stdout" ? process.stdout : process.stderr;
-    if (target.write(data)) return;
+    if (target.write(this.#feeds?.translate(data) ?? data)) return;
     return new Promise((resolve) => {
       target.once("drain", resolve);
       void this.broken.then(resolve);
