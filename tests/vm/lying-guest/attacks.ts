@@ -218,7 +218,7 @@ export const attacks: Readonly<Record<string, Attack>> = {
     call: "hoard",
     run: async (wire, stream) => {
       await wire.send(responseHeaders(stream));
-      await wire.send(Buffer.concat(Array<Buffer>(60_000).fill(data(stream, pad(1)))));
+      await wire.send(Buffer.concat(Array<Buffer>(60_000).fill(data(stream, Buffer.alloc(1)))));
     },
   },
   "unread streams filled to the brim": {
@@ -283,6 +283,6 @@ export const attacks: Readonly<Record<string, Attack>> = {
     call: "hello",
     run: async () => undefined,
     mute: true,
-    fault: "guest-misbehaved",
+    fault: "channel-lost",
   },
 };

@@ -59,7 +59,7 @@ export async function connectGuest(socketPath: string, options: ConnectOptions):
   options.signal?.addEventListener("abort", abort, { once: true });
   try {
     if (options.signal?.aborted) abort();
-    await http.opened();
+    await opened(http);
     const call = createGuestHttpClient(http, new AssemblyBudget(limits.assemblyBytes));
     const transport = createGuestTransport(call, limits);
     const machine = createGuestClient(Machine, transport);
@@ -75,12 +75,25 @@ export async function connectGuest(socketPath: string, options: ConnectOptions):
       [Symbol.dispose]: () => http[Symbol.dispose](),
     };
   } catch (error) {
-    const fault = http.fault ?? helloFault(error);
+    const fault = error instanceof GuestError ? error : (http.fault ?? helloFault(error));
     http.fail(fault);
     throw fault;
   } finally {
     clearTimeout(timer);
     options.signal?.removeEventListener("abort", abort);
+  }
+}
+
+/**
+ * A guest that was connected to a moment ago may still send the rest of that conversation: what comes before its first
+ * SETTINGS and makes no sense is the end of the old connection, not an attack. Each connection tells it to start over.
+ */
+async function opened(http: HttpSession): Promise<void> {
+  try {
+    await http.opened();
+  } catch (cause) {
+    if (!(cause instanceof GuestError) || cause.code !== "guest-misbehaved") throw cause;
+    throw new GuestError("channel-lost", "the guest did not begin the connection anew", { cause });
   }
 }
 
@@ -112,6 +125,5 @@ async function sayHello(machine: Client<typeof Machine>, options: ConnectOptions
 }
 
 function helloFault(error: unknown): GuestError {
-  if (error instanceof GuestError) return error;
   return new GuestError("guest-misbehaved", "the guest refused to say hello", { cause: toConnectError(error) });
 }

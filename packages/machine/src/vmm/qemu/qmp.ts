@@ -120,6 +120,7 @@ class QmpLink implements Disposable {
     // Events are not used; whoever wants to know the state asks.
     if ("event" in line) return;
     if ("QMP" in line) this.#greeted = line;
+    else if (this.#waiting === undefined) this.#fail(new MachineError("monitor", "the monitor answers out of turn"));
     this.#waiting?.resolve(line);
   }
 
