@@ -1,6 +1,11 @@
+import { translationCacheMib } from "./vmm/qemu/plan.ts";
+
+/** PSS of QEMU 7.2 with the devices of `planQemu`, ten VMs at once, without guest memory and translated code. */
+const vmmMib = 48;
+
 /**
- * MiB that a VMM needs beyond its guest's memory, for admission. Measured as PSS of QEMU 7.2 with the devices of
- * `planQemu` and ten VMs at once: 33 MiB when emulating with the smallest translation cache. The rest is room for a
- * cache that has filled (`translationCacheMib`, in the pages of which nothing is ever given back) and for I/O buffers.
+ * MiB that a VMM needs beyond its guest's memory, for admission and limits. Under emulation the cache of translated
+ * code fills with time and nothing of it is given back.
  */
-export const memoryOverheadMib = 64;
+export const memoryOverheadMib = (memoryMib: number, accelerator: "kvm" | "tcg"): number =>
+  accelerator === "kvm" ? vmmMib : vmmMib + translationCacheMib(memoryMib);

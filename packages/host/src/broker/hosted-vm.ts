@@ -44,7 +44,7 @@ export class HostedVm implements Microvm {
   }
 
   get #promisedMib(): number {
-    return this.#o.spec.memoryMib + memoryOverheadMib;
+    return this.#o.spec.memoryMib + memoryOverheadMib(this.#o.spec.memoryMib, this.#o.accelerator.kind);
   }
 
   /** A later start counts its own time. */
