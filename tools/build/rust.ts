@@ -17,7 +17,8 @@ export async function buildBinary(crate: string, binary: string): Promise<Cached
   if (!existsSync(join(folder, "Cargo.toml"))) throw new BuildError("missing", `native/${crate} does not exist`);
   const compiler = await run(["rustc", "-V"], { cwd: native });
   const inputs = [
-    ...treeInputs(folder),
+    // Tests and examples do not end up in the binary.
+    ...treeInputs(folder, (path) => /^(tests|examples|benches)\//.test(path)),
     ...treeInputs(join(root, "spec"), (path) => !path.endsWith(".proto")),
     readFileSync(join(native, "Cargo.toml")),
     readFileSync(join(native, "Cargo.lock")),
