@@ -19,7 +19,7 @@ export interface StepOptions extends FetchOptions {
 }
 
 /** Words for our kernel beyond what the driver says; README.md of native/kernel explains them. */
-const ourCommandLine = "page_alloc.shuffle=1";
+const ourCommandLine = "page_alloc.shuffle=1 sysctl.kernel.yama.ptrace_scope=1";
 
 /**
  * Everything that is built. The images of both kernels share guest agent and root file system; the stock one is ready
