@@ -57,7 +57,7 @@ export interface AuditEvent {
   readonly detail?: EventDetail;
 }
 
-export const eventLimits = { actor: 128, target: 4096, details: 32, key: 64, list: 4096, bytes: 32 << 10 } as const;
+export const eventLimits = { actor: 128, target: 4096, details: 32, key: 64, list: 4096, bytes: 64 << 10 } as const;
 
 /** The event's canonical JSON. @throws AuditError `invalid-event` */
 export function encodeEvent(event: AuditEvent): Buffer {

@@ -6,7 +6,7 @@ import { AuditError } from "./errors.ts";
 import { type AuditEvent, encodeEvent } from "./event.ts";
 import { gapPublicKey, openGap, signGap } from "./gap.ts";
 import type { Recipient } from "./hpke.ts";
-import { type ChainState, encodeRecord, longestRecord } from "./record.ts";
+import { type ChainState, encodeRecord, longestRecord, segmentHeaderBytes } from "./record.ts";
 import { Reserve } from "./reserve.ts";
 import { logRecipient, sealBytes } from "./seal.ts";
 import { listSegments, recoverSegments, Segment } from "./segment.ts";
@@ -44,6 +44,8 @@ interface Waiting {
 
 const mostWaiting = 4096;
 const batchBytes = 1 << 20;
+/** Hardly an event is shorter; a new file that takes none would be waste. */
+const smallestRecord = 256;
 
 /**
  * An append-only, sealed, chained log of one writer. Whoever waits at the same time shares one fdatasync.
@@ -230,7 +232,7 @@ export class Spool implements AsyncDisposable {
   /** The segment for the record after `at`: the open one, or a new one when it is full or there is none. */
   #openSegment(at: ChainState): Segment | AuditError {
     if (this.#segment !== undefined && this.#segment.size < this.#segmentBytes) return this.#segment;
-    if (this.#bytes + longestRecord > this.#o.quotaBytes) return quotaFull();
+    if (this.#bytes + segmentHeaderBytes + smallestRecord > this.#o.quotaBytes) return quotaFull();
     try {
       const created = Segment.create(this.#o.folder, at);
       this.#segment?.[Symbol.dispose]();

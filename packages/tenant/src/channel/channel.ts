@@ -12,6 +12,7 @@ import { CallOpener } from "./opening.ts";
 import { relayHandlers } from "./relay.ts";
 import { serveDataPlane } from "./server.ts";
 import { Sessions } from "./sessions.ts";
+import { cacheTokens } from "./token-cache.ts";
 import { CallWitness } from "./witness.ts";
 import { createWorkspaceService } from "./workspace-service.ts";
 
@@ -30,7 +31,7 @@ export interface ChannelParts {
 /** The guest-facing process of one tenant: guests on one side, the tenant's clients on the other. */
 export async function startChannel(config: ChannelConfig, parts: ChannelParts): Promise<Channel> {
   const { logger, clock = systemClock } = parts;
-  const authenticate = parts.authenticate ?? tenantTokens(config, clock);
+  const authenticate = cacheTokens(parts.authenticate ?? tenantTokens(config, clock), clock);
   const vmFolder = join(config.runFolder, "vm");
   await using stack = new AsyncDisposableStack();
   const spool = stack.use(

@@ -30,14 +30,16 @@ const byteText = (byte: number): string =>
 export function argvDetail(request: StartRequest): { target: string; detail: EventDetail } {
   const argv: string[] = [];
   let left = argvCharacters;
+  let cut = false;
   for (const bytes of request.argv.slice(0, argvEntries)) {
     if (left <= 0) break;
-    // Six bytes of JSON at most for a character, so that the event stays within its limit.
-    const text = bytesText(bytes.subarray(0, left)).slice(0, left).toWellFormed();
+    const whole = bytesText(bytes.subarray(0, left));
+    const text = fit(whole, left);
+    cut ||= bytes.length > left || text.length < whole.length;
     argv.push(text);
     left -= jsonCost(text);
   }
-  const cut = left <= 0 || argv.length < request.argv.length;
+  cut ||= argv.length < request.argv.length;
   return {
     target: (argv[0] ?? "").slice(0, 1024).toWellFormed(),
     detail: {
@@ -53,7 +55,11 @@ export function argvDetail(request: StartRequest): { target: string; detail: Eve
 
 const shortName = (name: Uint8Array): string => bytesText(name.subarray(0, 64)).slice(0, 64).toWellFormed();
 
-/** Characters of the text as JSON prints it. */
+/** A control character costs six bytes of JSON. */
+const fit = (text: string, bytes: number): string =>
+  (jsonCost(text) <= bytes ? text : text.slice(0, Math.ceil(bytes / 6))).toWellFormed();
+
+/** Bytes of the text as JSON prints it. */
 const jsonCost = (text: string): number => Buffer.byteLength(JSON.stringify(text)) + 1;
 
 /** Over each entry with its NUL, as execve(2) sees them. */

@@ -73,10 +73,10 @@ test("a connection that shows no token is closed, and too many of them are not t
     each.on("error", () => undefined);
     each.on("close", () => closed++);
   }
-  await expect.poll(() => closed).toBe(6);
+  await expect.poll(() => closed, { timeout: 9_000 }).toBeGreaterThanOrEqual(6);
   // Nobody who has a token is kept out by them once they are gone.
   for (const each of strangers) each.destroy();
-  await expect.poll(() => closed).toBe(70);
+  await expect.poll(() => closed, { timeout: 9_000 }).toBe(70);
   const { workspace } = await stand.guest();
   expect(await stand.client(workspace).workspace.ready({})).toBeDefined();
 });
@@ -151,10 +151,12 @@ test("the process serves, holds back a flood that nobody reads, and ends with it
 
   const streams = Array.from({ length: 20 }, () => processes.run({ argv: [bytes("flood")] })[Symbol.asyncIterator]());
   for (const stream of streams) await stream.next();
-  await delay(1500);
-  const held = double.sentBytes;
-  await delay(500);
-  expect(double.sentBytes).toBe(held);
+  let held = -1;
+  while (held !== double.sentBytes) {
+    held = double.sentBytes;
+    await delay(1000);
+  }
+  expect(held).toBeLessThan(20 * (4 << 20));
   expect(pssMib(pid) - before).toBeLessThan(32);
   channel.child.stdin.end();
   const [code] = await once(channel.child, "exit");

@@ -70,9 +70,12 @@ async function* answer(route: Route, request: UniversalServerRequest, trailer: H
     // What the gate says is ours; everything later may come from a guest.
     setTrailerStatus(trailer, passed ? toClientError(error) : ConnectError.from(error));
   } finally {
-    context.abort();
+    context.abort(ended);
   }
 }
+
+// Made once: an AbortSignal without a reason makes itself one with a stack, for each call.
+const ended = new ConnectError("the call has ended", Code.Canceled);
 
 function checkProtocol(request: UniversalServerRequest, timeoutError: ConnectError | undefined): void {
   if (timeoutError !== undefined) throw timeoutError;
