@@ -8,7 +8,7 @@ help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 quickstart: setup ## Install what is missing and take the tour: a real program in a microVM of its own
-	@node tools/build/main.ts --only image-stock,launcher,material
+	@node tools/build/main.ts --only image-stock,launcher,material,cli
 	@node tools/tour/main.ts
 
 build: setup ## Build everything: guest agent, launcher, base image, both kernels

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ImageManifest } from "@exai/api/host";
+import { bundleCli } from "../bundle/bundle.ts";
 import type { Cached } from "./cached.ts";
 import { cached } from "./cached.ts";
 import type { FetchOptions } from "./debs.ts";
@@ -60,6 +61,7 @@ export function buildSteps(options: StepOptions): Step[] {
       }),
     ),
     step("material", [], fetchMaterial),
+    step("cli", [], bundleCli),
     step("launcher", [], () => buildBinary("launcher", "exai-launcher")),
     step("kernel", [], () => buildKernel(options.onKernelPercent)),
     step("image", ["rootfs", "kernel", "initramfs"], async () =>

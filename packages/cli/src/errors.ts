@@ -1,4 +1,4 @@
-import { CodedError, describeError, InvariantError } from "@exai/base";
+import { CodedError, describeError, errorCode } from "@exai/base";
 
 /** `usage`: the command line is wrong. `failed`: anything else that is ours; `exitCode` says more. */
 export type CliErrorCode = "usage" | "failed";
@@ -19,6 +19,7 @@ export const usage = (message: string): CliError => new CliError("usage", messag
  */
 export function sentence(error: unknown): string {
   if (process.env["EXAI_DEBUG"] && error instanceof Error) return `${describeError(error)}\n${error.stack ?? ""}`;
-  const plain = error instanceof CodedError && error.code !== "internal" && !(error instanceof InvariantError);
-  return plain ? error.message : describeError(error);
+  // By its code and not by its class: what is loaded beside a bundle has a class of its own.
+  const code = errorCode(error);
+  return error instanceof Error && code !== undefined && code !== "internal" ? error.message : describeError(error);
 }
