@@ -28,6 +28,14 @@ impl Client {
     }
 
     pub async fn over(stream: UnixStream) -> Self {
+        Self::try_over(stream).await.expect("HTTP/2 starts")
+    }
+
+    pub async fn try_dial(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        Ok(Self::try_over(UnixStream::connect(path).await?).await?)
+    }
+
+    async fn try_over(stream: UnixStream) -> Result<Self, tonic::transport::Error> {
         let mut stream = Some(stream);
         let connector = tower::service_fn(move |_| {
             let stream = stream.take().ok_or(std::io::Error::other("one connection only"));
@@ -35,13 +43,13 @@ impl Client {
         });
         let endpoint = Endpoint::from_static("http://guest").initial_stream_window_size(1 << 20);
         let endpoint = endpoint.initial_connection_window_size(4 << 20);
-        let channel = endpoint.connect_with_connector(connector).await.expect("HTTP/2 starts");
-        Client {
+        let channel = endpoint.connect_with_connector(connector).await?;
+        Ok(Client {
             processes: ProcessesClient::new(channel.clone()),
             files: FilesClient::new(channel.clone()),
             ports: PortsClient::new(channel.clone()),
             machine: MachineClient::new(channel),
-        }
+        })
     }
 
     pub async fn run(&mut self, request: StartRequest) -> Result<Finished, Status> {
