@@ -65,7 +65,8 @@ export async function appendIntent(tx: Tx, intent: VerifiedIntent, nowMs: number
   if (await isKept(tx, intent)) return answer(200, toWorkspace(row));
   if (claims.act === "create")
     throw new ControlError("intent-refused", "a workspace is created by POST /v1/workspaces");
-  if (row.desired === "destroyed" || row.ended_at !== null) {
+  // A destroy may be signed anew: the host refuses one that expired on its way.
+  if (row.ended_at !== null || (row.desired === "destroyed" && claims.act !== "destroy")) {
     throw new ControlError("workspace-destroyed", "the workspace is destroyed; create a new one");
   }
   if (claims.serial <= row.last_serial) {

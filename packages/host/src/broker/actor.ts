@@ -35,6 +35,8 @@ export interface ActorDependencies {
 const restartLimit = 5;
 const restartWindowMs = 600_000;
 const graceMs = 5_000;
+/** Node's timers hold no more; a longer time is looked at again then. */
+const longestTimerMs = 2 ** 31 - 1;
 
 /**
  * Drives one workspace towards its goal, one step at a time; every step may be repeated, so that a broker that was
@@ -106,7 +108,7 @@ export class WorkspaceActor {
     if (running && this.#state.phase === "running") return true;
     try {
       if (!running) await this.#boot(serial);
-      const ready = await this.#deps.vm.awaitReady(this.#interrupt.signal);
+      const ready = await this.#deps.vm.awaitReady(this.#changeSignal());
       const timings = { ...this.#state.timings, ...ready.timings };
       this.#set({ phase: "running", message: undefined, kernel: ready.kernel, timings, answeredSerial: serial });
       return true;
@@ -124,9 +126,16 @@ export class WorkspaceActor {
     this.#set({ lifetime: launched.lifetime, notEnforced: launched.notEnforced, timings: launched.timings });
   }
 
+  /** Fires when the goal may have changed, by a new word or by time: a TTL falls due while the VM runs, too. */
+  #changeSignal(): AbortSignal {
+    const byTimeMs = this.#deps.untilChangeMs();
+    if (byTimeMs === Number.MAX_SAFE_INTEGER) return this.#interrupt.signal;
+    return AbortSignal.any([this.#interrupt.signal, AbortSignal.timeout(Math.min(byTimeMs, longestTimerMs))]);
+  }
+
   /** Waits until the goal changes or the VM ends. */
   async #watch(serial: number): Promise<boolean> {
-    const exit = await this.#deps.vm.awaitExit(this.#interrupt.signal);
+    const exit = await this.#deps.vm.awaitExit(this.#changeSignal());
     if (exit === undefined) return false; // the goal may have changed
     if (exit.clean) {
       await this.#deps.vm.kill("the guest powered off");

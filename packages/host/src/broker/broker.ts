@@ -3,7 +3,7 @@ import { channelContract, nodeContract } from "@exai/api/host";
 import { type Clock, describeError, type Logger, type TenantId, type WorkspaceId } from "@exai/base";
 import { createIpcClient, type IpcClient } from "@exai/ipc";
 import type { Accelerator, VerifiedImage } from "@exai/machine";
-import { type Applied, applyIntents, emptyLedger, isForgettable, PolicyError } from "@exai/policy";
+import { type Applied, applyIntents, emptyLedger, type IntentLedger, isForgettable, PolicyError } from "@exai/policy";
 import { HostError } from "../errors.ts";
 import type { TenantAudit } from "./audit.ts";
 import type { Capacity } from "./capacity.ts";
@@ -12,6 +12,7 @@ import { HostedWorkspace } from "./hosted.ts";
 import { HostedVm } from "./hosted-vm.ts";
 import { IntentReader } from "./intent-reader.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
+import { Refusals } from "./refusals.ts";
 
 export interface BrokerDependencies {
   config: BrokerConfig;
@@ -32,15 +33,12 @@ interface Tenant {
   readonly audit: TenantAudit;
 }
 
-const refusalsKept = 1000;
-
 /** What this host holds, and how it takes what the control plane hands over. docs/internals/broker.md has the table. */
 export class Broker {
   readonly #deps: BrokerDependencies;
   readonly #tenants = new Map<TenantId, Tenant>();
   readonly #hosted = new Map<WorkspaceId, HostedWorkspace>();
-  /** Refused once is said once: the control plane lists it again at every poll. */
-  readonly #refused = new Map<WorkspaceId, string>();
+  readonly #refusals = new Refusals();
   readonly #intents: IntentReader;
 
   constructor(deps: BrokerDependencies) {
@@ -98,12 +96,14 @@ export class Broker {
     if (hosted !== undefined && hosted.entry.tenant !== desired.tenant) {
       throw new HostError("enrolment", "the workspace belongs to another tenant");
     }
+    // To stop needs no signature, so it waits for none.
+    if (hosted !== undefined && desired.halt && !hosted.entry.halted) hosted.update({ halted: true });
     const before = hosted?.entry.ledger ?? emptyLedger(desired.workspace, desired.tenant);
     const intents = await Promise.all(desired.intents.map((jws) => this.#intents.read(jws, tenant.anchor)));
     const applied = applyIntents(before, intents, this.#deps.clock.nowMs());
     if (hosted === undefined) return this.#admit(tenant, applied, desired);
     if (applied.taken.length > 0) {
-      for (const intent of applied.taken) await this.#witness(tenant, intent);
+      for (const intent of applied.taken) await this.#witness(tenant, intent, applied.ledger);
       hosted.update({ ledger: applied.ledger, halted: desired.halt });
     } else if (desired.halt !== hosted.entry.halted) hosted.update({ halted: desired.halt });
   }
@@ -116,7 +116,7 @@ export class Broker {
     }
     const { image, cpus, memoryMib } = ledger.spec;
     await tenant.audit.grant("workspace.create", ledger.workspace, { image, cpus, memoryMib }, creation.actor);
-    for (const intent of taken.slice(1)) await this.#witness(tenant, intent);
+    for (const intent of taken.slice(1)) await this.#witness(tenant, intent, ledger);
     const entry: JournalEntry = {
       version: 1,
       workspace: ledger.workspace,
@@ -130,9 +130,11 @@ export class Broker {
     this.#host(entry);
   }
 
-  /** To start again is a grant and waits for its event; to stop or destroy never waits. */
-  async #witness({ audit }: Tenant, { act, sub, actor }: IntentClaims): Promise<void> {
-    if (act === "start") await audit.grant("workspace.start", sub, {}, actor);
+  /** To start again is a grant and waits for its event; to stop or destroy never waits, nor does what came before. */
+  async #witness({ audit }: Tenant, { act, sub, actor }: IntentClaims, ledger: IntentLedger): Promise<void> {
+    const starts = ledger.state === "live" && ledger.desired === "running";
+    if (act === "start" && starts) await audit.grant("workspace.start", sub, {}, actor);
+    else if (act === "start") audit.contain("workspace.start", sub, {}, actor);
     else if (act === "stop") audit.contain("workspace.stop", sub, {}, actor);
     else if (act === "destroy") audit.contain("workspace.destroy", sub, { why: "signed" }, actor);
   }
@@ -177,9 +179,7 @@ export class Broker {
 
   #refuse(desired: DesiredWorkspace, error: unknown): void {
     const message = describeError(error).slice(0, 500);
-    if (this.#refused.get(desired.workspace) === message) return;
-    if (this.#refused.size >= refusalsKept) this.#refused.clear();
-    this.#refused.set(desired.workspace, message);
+    if (!this.#refusals.take(desired.workspace, message, this.#deps.clock.nowMs())) return;
     const expected = error instanceof PolicyError || error instanceof HostError;
     this.#deps.logger.log(expected ? "warn" : "error", "an intent was refused", {
       workspace: desired.workspace,

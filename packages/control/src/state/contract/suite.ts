@@ -94,6 +94,16 @@ export function storeContract(name: string, config: () => Config): void {
       expect(await codeOf(create({ name: "web" }))).toBe("ok");
     });
 
+    test("a destroy may be signed anew until nothing is left; a start no more", async () => {
+      const id = await create();
+      await store.append(callOf(), await intent(acme, id, "destroy"));
+      expect(await codeOf(store.append(callOf(), await intent(acme, id, "start")))).toBe("workspace-destroyed");
+      expect(await codeOf(store.append(callOf(), await intent(acme, id, "destroy")))).toBe("ok");
+      expect((await listed(id))?.intents).toHaveLength(3);
+      await store.report(host, said(id, "destroyed"), startMs);
+      expect(await codeOf(store.append(callOf(), await intent(acme, id, "destroy")))).toBe("workspace-destroyed");
+    });
+
     test("what the host refused is ended by a destroy", async () => {
       const id = await create({ name: "refused" });
       await store.report(host, said(id, "refused"), startMs);
