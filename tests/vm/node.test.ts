@@ -5,6 +5,7 @@ import {
   lstatSync,
   mkdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -209,6 +210,21 @@ test("links in the channel's folders lead root nowhere", async () => {
   await calls.remove({ workspace }, never);
   expect(readFileSync(join(victim, "guest.sock"), "utf8")).toBe("precious");
   expect(host.leftovers()).toEqual([]);
+});
+
+test("rubbish in the channel's folder stops neither a kill nor a removal", async () => {
+  await using host = new HostFixture();
+  const calls = host.agent().handlers(host.tenants[0]);
+  const { workspace, pid } = await running(calls);
+  const folder = join(host.config.runFolder, "t", host.tenants[0], "vm", workspace);
+  rmSync(join(folder, "guest.sock"));
+  mkdirSync(join(folder, "guest.sock", ..."abcdefghijkl"), { recursive: true });
+  expect(await calls.kill({ workspace }, never)).toMatchObject({ state: "exited" });
+  expect(processExists(pid)).toBe(false);
+  await calls.remove({ workspace }, never);
+  expect(await calls.list({}, never)).toEqual({ vms: [] });
+  expect(host.leftovers()).toEqual([workspace]); // the channel's own
+  rmSync(folder, { recursive: true });
 });
 
 test("a full disk is told as such", async () => {

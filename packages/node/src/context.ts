@@ -1,5 +1,5 @@
 import type { NodeConfig } from "@exai/api/host";
-import type { Logger, TenantId, WorkspaceId } from "@exai/base";
+import { describeError, type Logger, type TenantId, type WorkspaceId } from "@exai/base";
 import { NodeError } from "./errors.ts";
 import { type VmPaths, vmPaths } from "./paths.ts";
 import type { Placement, Placer } from "./placer.ts";
@@ -17,6 +17,8 @@ export interface VmContext {
   readonly channel: { readonly uid: number; readonly gid: number };
   /** After each step; tests make it throw, as if the agent had been killed there. */
   afterStep(step: string): void;
+  /** For the operator's log. */
+  warn(message: string, error: unknown): void;
 }
 
 export interface NodeAgentOptions {
@@ -44,5 +46,6 @@ export function vmContext(
     place: placer.place(workspace),
     channel: entry.channel,
     afterStep: options.afterStep ?? (() => undefined),
+    warn: (message, error) => options.logger.log("warn", message, { workspace, error: describeError(error) }),
   };
 }

@@ -10,8 +10,7 @@ export function makeChannelFolder(vm: VmContext): void {
 
 /** `guest.sock` says that a VM runs: it goes when the VM does. The console stays until the workspace goes. */
 export function removeSockets(vm: VmContext): void {
-  ifThere(() => {
-    using parent = Anchor.open(vm.paths.channelFolder(vm.tenant));
+  inTheirs(vm, vm.paths.channelFolder(vm.tenant), (parent) => {
     using folder = parent.enterIfFolder(vm.workspace);
     folder?.remove("guest.sock");
   });
@@ -19,16 +18,19 @@ export function removeSockets(vm: VmContext): void {
 }
 
 export function removeChannelFolder(vm: VmContext): void {
-  ifThere(() => {
-    using parent = Anchor.open(vm.paths.channelFolder(vm.tenant));
-    parent.remove(vm.workspace);
-  });
+  inTheirs(vm, vm.paths.channelFolder(vm.tenant), (parent) => parent.remove(vm.workspace));
   removeMonitor(vm);
 }
 
-function removeMonitor(vm: VmContext): void {
-  ifThere(() => {
-    using folder = Anchor.open(vm.paths.monitorFolder(vm.tenant));
-    folder.remove(`${vm.workspace}.qmp`);
-  });
+const removeMonitor = (vm: VmContext): void =>
+  inTheirs(vm, vm.paths.monitorFolder(vm.tenant), (folder) => folder.remove(`${vm.workspace}.qmp`));
+
+/** Whatever a folder's owner does in it, a kill and a removal come to their end: it keeps its own rubbish. */
+function inTheirs(vm: VmContext, folder: string, work: (anchor: Anchor) => void): void {
+  try {
+    using anchor = ifThere(() => Anchor.open(folder));
+    if (anchor !== undefined) work(anchor);
+  } catch (error) {
+    vm.warn("a folder of somebody else's could not be tidied", error);
+  }
 }
