@@ -45,7 +45,13 @@ export class TestStack implements AsyncDisposable {
   spawn(args: readonly string[], options: RunOptions = {}): ChildProcess {
     return spawn(exai, [...args], {
       cwd: options.cwd ?? "/",
-      env: { PATH: process.env["PATH"], HOME: process.env["HOME"], EXAI_HOME: this.home, ...options.env },
+      env: {
+        PATH: process.env["PATH"],
+        HOME: process.env["HOME"],
+        EXAI_CACHE: process.env["EXAI_CACHE"],
+        EXAI_HOME: this.home,
+        ...options.env,
+      },
       stdio: "pipe",
     });
   }

@@ -6,10 +6,9 @@ import { createLogger, newTenantId, newWorkspaceId, type TenantId } from "@exai/
 import { LocalPlacer, NodeAgent, type NodeAgentOptions } from "@exai/node";
 import { cgroup2Mount } from "../../packages/node/src/cgroup.ts";
 
-export const launcher = resolve(
-  import.meta.dirname,
-  "../../native/target/x86_64-unknown-linux-musl/release/exai-launcher",
-);
+export const launcher =
+  process.env["EXAI_LAUNCHER"] ??
+  resolve(import.meta.dirname, "../../native/target/x86_64-unknown-linux-musl/release/exai-launcher");
 export const qemu = "/usr/bin/qemu-system-x86_64";
 
 /** A paused machine with what every VM has: the monitor on its descriptor, the disk, a console. It needs no kernel. */

@@ -8,6 +8,7 @@ import {
   readFileSync,
   readlinkSync,
   rmdirSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -227,6 +228,47 @@ test("a caller that dies leaves either a VM that the status file knows, or none"
     } else expect(alive).toEqual([]);
   }
 });
+
+test("a keeper whose caller died meanwhile starts nothing", async () => {
+  await using fixture = new LauncherFixture();
+  let caught = 0;
+  for (let attempt = 0; attempt < 100 && caught < 3; attempt++) {
+    rmSync(fixture.status, { force: true });
+    const caller = fixture.start();
+    const ended = new Promise((done) => caller.once("close", done));
+    caller.stdin?.end(JSON.stringify(fixture.document()));
+    const keeper = await stopChildOf(Number(caller.pid));
+    if (keeper !== undefined && fixture.statusLines().length === 0) {
+      caught++;
+      caller.kill("SIGKILL");
+      await ended;
+      process.kill(keeper, "SIGCONT");
+      await until(() => !processExists(keeper));
+      expect(jailed()).toEqual([]);
+      continue;
+    }
+    if (keeper !== undefined) process.kill(keeper, "SIGCONT");
+    await ended;
+    const started = fixture.statusLines()[0]?.started;
+    if (started !== undefined) fixture.kill(started);
+  }
+  expect(caught).toBe(3);
+});
+
+/** Stops a process's first child as soon as there is one; undefined when it was too fast. */
+async function stopChildOf(pid: number): Promise<number | undefined> {
+  for (const endMs = Date.now() + 2_000; Date.now() < endMs; await new Promise(setImmediate)) {
+    try {
+      const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+      if (child === undefined || child === "") continue;
+      process.kill(Number(child), "SIGSTOP");
+      return Number(child);
+    } catch {
+      return undefined;
+    }
+  }
+  return undefined;
+}
 
 /** The shell is the caller: its SIGKILL for itself is what an agent's death looks like to the launcher. */
 function runByDyingCaller(fixture: LauncherFixture, delayMs: number): string {
