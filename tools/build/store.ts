@@ -23,9 +23,7 @@ import { cachePaths } from "./paths.ts";
 
 /** A file of the build cache becomes a blob: another name of the same bytes, read-only for all. */
 export async function putBlob(path: string): Promise<ImageBlob> {
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(path), hash);
-  const sha256 = hash.digest("hex");
+  const sha256 = await digestOf(path);
   const store = openStore();
   const blob = join(store, imageStorePaths.blob(sha256));
   if (!existsSync(blob)) {
@@ -36,6 +34,20 @@ export async function putBlob(path: string): Promise<ImageBlob> {
     renameSync(fresh, blob);
   }
   return { sha256, sizeBytes: statSync(path).size };
+}
+
+/** SHA-256 of a file of the cache, kept beside it for as long as the file stays as it is: a large one takes a second. */
+async function digestOf(path: string): Promise<string> {
+  const { ino, size, mtimeMs } = statSync(path);
+  const state = `${ino} ${size} ${mtimeMs}`;
+  const kept = `${path}.sha256`;
+  const [digest = "", of] = existsSync(kept) ? readFileSync(kept, "utf8").split("\n") : [];
+  if (of === state) return digest;
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path), hash);
+  const fresh = hash.digest("hex");
+  write(kept, `${fresh}\n${state}`, 0o644);
+  return fresh;
 }
 
 /** Signs the manifest and gives it its name. @returns its digest */
