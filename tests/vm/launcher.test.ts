@@ -235,7 +235,8 @@ test("a keeper whose caller died meanwhile starts nothing", async () => {
   for (let attempt = 0; attempt < 100 && caught < 3; attempt++) {
     rmSync(fixture.status, { force: true });
     const caller = fixture.start();
-    const ended = new Promise((done) => caller.once("close", done));
+    // Not "close": a keeper that was stopped this early still holds the caller's output.
+    const ended = new Promise((done) => caller.once("exit", done));
     caller.stdin?.end(JSON.stringify(fixture.document()));
     const keeper = await stopChildOf(Number(caller.pid));
     if (keeper !== undefined && fixture.statusLines().length === 0) {
