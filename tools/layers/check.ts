@@ -30,12 +30,12 @@ export function importsOf(source: string): Import[] {
   return found;
 }
 
-const isTest = (file: string): boolean => /\.(test|fixture|double)\.ts$|\/(testing|contract)\//.test(file);
-const packageOf = (specifier: string): string =>
+export const isTest = (file: string): boolean => /\.(test|fixture|double)\.ts$|\/(testing|contract)\//.test(file);
+export const packageOf = (specifier: string): string =>
   specifier.startsWith("@") ? specifier.split("/").slice(0, 2).join("/") : (specifier.split("/")[0] ?? specifier);
 
-/** What tests may use besides: runners, and makers of certificates for doubles. */
-const forTests = ["vitest", "fast-check", "@peculiar/x509", "reflect-metadata"];
+/** What tests may use besides: runners, makers of certificates for doubles, another reader of what we sign. */
+const forTests = ["vitest", "fast-check", "@peculiar/x509", "reflect-metadata", "jose"];
 
 function judge(name: string, layer: Layer, found: Import, test: boolean): string | undefined {
   const { specifier } = found;

@@ -25,8 +25,8 @@ export const layers: Readonly<Record<string, Layer>> = {
   },
   audit: { imports: ["base"], external: [], forbidden: ["node:child_process"] },
   node: { imports: ["base", "api", "ipc"], external: ["zod"], forbidden: noNetwork },
-  machine: { imports: ["base", "api", "ipc"], external: [...connect, "zod"] },
-  tenant: { imports: ["base", "api", "ipc", "policy", "audit", "machine"], external: [...connect, "zod"] },
+  machine: { imports: ["base", "api", "ipc"], external: connect },
+  tenant: { imports: ["base", "api", "ipc", "policy", "audit", "machine"], external: connect },
   control: {
     imports: ["base", "api", "policy"],
     external: ["hono", "@hono/node-server", "kysely", "pg", "zod"],
@@ -36,7 +36,7 @@ export const layers: Readonly<Record<string, Layer>> = {
     imports: ["base", "api", "ipc", "policy", "audit", "node", "machine", "tenant", "control"],
     external: ["@peculiar/x509", "reflect-metadata", "prom-client", "zod"],
   },
-  sdk: { imports: ["base", "api", "audit"], external: [...connect, "jose", "zod"], forbidden: ["node:child_process"] },
+  sdk: { imports: ["base", "api"], external: connect, forbidden: ["node:child_process"] },
   cli: {
     imports: ["base", "api", "sdk", "policy", "audit"],
     dynamic: ["host"],
