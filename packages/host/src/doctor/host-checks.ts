@@ -64,7 +64,6 @@ export function hostChecks(home: string): Check[] {
       "QEMU runs the microVMs where Firecracker can't",
     ),
     program("mke2fs", "/usr/sbin/mke2fs", ["-V"], "e2fsprogs", "it makes the file system of each workspace's disk"),
-    program("ip", "/usr/sbin/ip", ["-V"], "iproute2", "it makes the network namespaces"),
     {
       id: "namespaces",
       severity: "fail",
