@@ -1,6 +1,6 @@
 /**
  * Uploads a folder, runs a command in it and brings one file back:
- * `node packages/sdk/examples/upload-and-test.ts ./project report.xml -- python3 -m pytest --junitxml=report.xml`
+ * `node packages/sdk/examples/upload-and-test.ts ./project report.txt -- sh -c 'python3 -m unittest 2>report.txt'`
  */
 import { Client, shellCode } from "@exai/sdk";
 import { imageDigest } from "./image.ts";

@@ -9,7 +9,7 @@ import { collect, envOption, type Register } from "./common.ts";
 const examples = `
 Examples:
   exai run -- uname -a
-  exai run --upload ./project --cwd project --download project/report.xml -- python3 -m pytest
+  exai run --upload ./project --cwd project --download project/report.txt -- sh -c 'python3 -m unittest 2>report.txt'
   exai run --memory 1G --timeout 10m --env DEBUG=1 -- make test
   echo 'print(6 * 7)' | exai run -i -- python3 -
   exai run -it -- bash
