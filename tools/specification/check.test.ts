@@ -11,8 +11,11 @@ describe("SPECIFICATION.md", () => {
   it("has claims", () => expect(rows.length).toBeGreaterThan(20));
 
   it.each(rows)("names a test that exists: %s", (row) => {
-    const [, file, name] = /\| `([^`]+)` "([^"]*)" \|$/.exec(row) ?? [];
+    const [, file, name] = /\| `([^`]+)` "([^"]+)" \|$/.exec(row) ?? [];
     if (file === undefined || name === undefined) throw new Error("a claim ends with `file` and the test's name");
-    expect(readFileSync(join(root, file), "utf8")).toContain(name);
+    // As the first argument of a call: a comment that says the same is no test.
+    const source = readFileSync(join(root, file), "utf8").replaceAll(/\(\s+/g, "(");
+    const calls = ['"', "'", "`"].map((quote) => `(${quote}${name}`);
+    expect(calls.filter((call) => source.includes(call))).not.toEqual([]);
   });
 });

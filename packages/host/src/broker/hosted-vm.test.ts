@@ -1,0 +1,58 @@
+import { newWorkspaceId, systemClock } from "@exai/base";
+import { expect, test } from "vitest";
+import type { TenantAudit } from "./audit.ts";
+import { Capacity } from "./capacity.ts";
+import { HostedVm, type HostedVmOptions } from "./hosted-vm.ts";
+
+/** Notes what was asked of the node agent and the audit log, and answers as if all went well. */
+function vmOf(options: { production: boolean; kernelFlavor: "exai" | "stock" }) {
+  const asked: string[] = [];
+  const call = async (method: string) => {
+    asked.push(method);
+    return { state: "running", notEnforced: [] };
+  };
+  const audit = {
+    grant: async (action: string) => void asked.push(action),
+    contain: (action: string) => void asked.push(action),
+  };
+  const vm = new HostedVm({
+    workspace: newWorkspaceId(),
+    spec: { image: "ab".repeat(32), cpus: 1, memoryMib: 128, diskMib: 64, ttlSeconds: 0, labels: {} },
+    admittedMs: 0,
+    clock: systemClock,
+    node: { call } as unknown as HostedVmOptions["node"],
+    channel: { call } as unknown as HostedVmOptions["channel"],
+    audit: audit as unknown as TenantAudit,
+    capacity: new Capacity({ memoryMib: 4096, vms: 1 }),
+    loadImage: async (digest) => ({
+      digest,
+      name: "base",
+      kernel: "01".repeat(32),
+      kernelFlavor: options.kernelFlavor,
+      initramfs: "02".repeat(32),
+      rootfs: "03".repeat(32),
+      rootfsType: "erofs",
+      commandLine: "",
+      paths: { kernel: "", initramfs: "", rootfs: "" },
+    }),
+    accelerator: { kind: "kvm" },
+    production: options.production,
+    notEnforced: [],
+  });
+  return { vm, asked };
+}
+
+test("production refuses the distribution's kernel before anything is made or witnessed", async () => {
+  const { vm, asked } = vmOf({ production: true, kernelFlavor: "stock" });
+  await expect(vm.launch()).rejects.toMatchObject({ code: "admission", message: expect.stringMatching(/kernel/) });
+  expect(asked).toEqual([]);
+});
+
+test.each([
+  { production: true, kernelFlavor: "exai" },
+  { production: false, kernelFlavor: "stock" },
+] as const)("%j boots, and only after its event", async (options) => {
+  const { vm, asked } = vmOf(options);
+  await vm.launch();
+  expect(asked).toEqual(["vm.boot", "prepare", "launch"]);
+});
