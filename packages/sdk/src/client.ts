@@ -50,7 +50,7 @@ export class Client implements AsyncDisposable {
     const endpoints = await this.#control.endpoints(options.signal);
     const planes = await this.#loadPlanes();
     yield* readEvents(
-      endpoints.map((each) => planes.open(each, undefined)),
+      endpoints.map((each) => ({ host: each.host, plane: planes.open(each, undefined) })),
       options,
     );
   }

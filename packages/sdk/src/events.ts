@@ -7,6 +7,8 @@ import type { DataPlane } from "./data/plane.ts";
  */
 export interface SealedRecord {
   readonly kind: "event" | "gap" | "broken";
+  /** By its pinned key. */
+  readonly host: string;
   readonly writer: string;
   readonly sequence: bigint;
   readonly sealed: Uint8Array;
@@ -18,15 +20,21 @@ interface EventOptions {
   readonly signal?: AbortSignal;
 }
 
+interface HostPlane {
+  readonly host: string;
+  readonly plane: DataPlane;
+}
+
 /** Records of several hosts: one after the other, or all at once when they are followed. */
-export async function* readEvents(planes: readonly DataPlane[], options: EventOptions): AsyncGenerator<SealedRecord> {
+export async function* readEvents(planes: readonly HostPlane[], options: EventOptions): AsyncGenerator<SealedRecord> {
   const { toSdkError } = await import("./data/errors.ts");
   const call = options.signal === undefined ? {} : { signal: options.signal };
-  const open = (plane: DataPlane) =>
-    plane.workspace.events({ follow: options.follow ?? false, last: options.last ?? 0 }, call);
+  async function* open({ host, plane }: HostPlane): AsyncGenerator<SealedRecord> {
+    const request = { follow: options.follow ?? false, last: options.last ?? 0 };
+    for await (const each of plane.workspace.events(request, call)) yield record(host, each);
+  }
   try {
-    const sealed = options.follow === true ? merged(planes.map(open)) : inTurn(planes.map(open));
-    for await (const each of sealed) yield record(each);
+    yield* options.follow === true ? merged(planes.map(open)) : inTurn(planes.map(open));
   } catch (error) {
     if (!options.signal?.aborted) throw toSdkError(error, "the events can't be read");
   }
@@ -34,8 +42,9 @@ export async function* readEvents(planes: readonly DataPlane[], options: EventOp
 
 const kinds = ["event", "gap", "broken"] as const;
 
-const record = ({ kind, writer, sequence, sealed }: SealedEvent): SealedRecord => ({
+const record = (host: string, { kind, writer, sequence, sealed }: SealedEvent): SealedRecord => ({
   kind: kinds[kind] ?? "broken",
+  host,
   writer,
   sequence,
   sealed,

@@ -7,6 +7,7 @@ import { openClient } from "../open.ts";
 import { Interrupts } from "../session/interrupts.ts";
 import { clean } from "../text/clean.ts";
 import { parseCount } from "../text/parse.ts";
+import { Sequences } from "../text/sequences.ts";
 import type { Register } from "./common.ts";
 
 export const register: Register = (program, context) => {
@@ -29,13 +30,19 @@ export const register: Register = (program, context) => {
       const key = loadLogKey(client.loaded);
       const { follow, last } = options;
       const newest: Shown[] = [];
-      for await (const record of client.events({ follow, last, signal: interrupts.signal })) {
-        const shown = await open(key, client.loaded.profile.tenant, record);
+      // Each writer gives its own newest: of all of them the newest are wanted.
+      const take = (shown: Shown) => {
         if (shown.bad) context.exit(1);
-        if (only !== undefined && shown.event?.workspace !== only) continue;
-        // Each writer gives its own newest: of all of them the newest are wanted.
         if (follow || last === 0) show(io, shown);
         else if (newest.push(shown) > last) newest.shift();
+      };
+      const sequences = new Sequences(last === 0);
+      for await (const record of client.events({ follow, last, signal: interrupts.signal })) {
+        const missing = sequences.missingBefore(record);
+        if (missing > 0n)
+          take({ record: { ...record, kind: "broken" }, note: `${missing} records before it are missing`, bad: true });
+        const shown = await open(key, client.loaded.profile.tenant, record);
+        if (shown.bad || only === undefined || shown.event?.workspace === only) take(shown);
       }
       for (const each of newest) show(io, each);
       if (interrupts.exitCode !== undefined && !follow) context.exit(interrupts.exitCode);
