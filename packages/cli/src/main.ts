@@ -72,4 +72,8 @@ function fail(error: unknown, entry: CommandEntry | undefined): number {
   return error.exitCode ?? (error.code === "usage" ? entry?.usageCode : entry?.failureCode) ?? 1;
 }
 
-const say = (sentence: string): void => void process.stderr.write(`exai: ${clean(sentence)}\n`);
+/** One line, whatever is in it; a person who asked for a stack trace gets its lines. */
+function say(text: string): void {
+  const shown = process.env["EXAI_DEBUG"] ? text.split("\n").map(clean).join("\n") : clean(text);
+  process.stderr.write(`exai: ${shown}\n`);
+}
