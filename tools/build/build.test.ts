@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { cached, digestOf } from "./cached.ts";
+import { cached, currentOf, digestOf, makeCurrent } from "./cached.ts";
 import { runGraph, type Step } from "./graph.ts";
 import { lockFile } from "./lock.ts";
 import { formatLock, parseLock } from "./package-lock.ts";
@@ -101,6 +101,19 @@ describe("cached", () => {
     expect(results.map(({ hit }) => hit).sort()).toEqual([false, true, true]);
   });
 
+  it("has a current result, which is not one of the few that are kept", async () => {
+    process.env["EXAI_CACHE"] = folder;
+    try {
+      for (const input of ["1", "2", "3", "4"]) {
+        makeCurrent("thing", await cached("thing", [input], async () => undefined));
+        expect(realpathSync(currentOf("thing"))).toContain(digestOf([input]));
+      }
+      expect(readdirSync(join(folder, "build/thing")).filter((name) => !name.startsWith(".")).length).toBe(3);
+    } finally {
+      delete process.env["EXAI_CACHE"];
+    }
+  });
+
   it("keeps the last few results", async () => {
     for (const input of ["1", "2", "3", "4", "5"]) await build([input]);
     expect(readdirSync(join(folder, "thing")).length).toBe(3);
@@ -139,12 +152,12 @@ describe("run", () => {
 });
 
 describe("the package lock", () => {
-  it("is complete, and reads back as it was written", () => {
-    const lock = readLock();
+  it.each(["base", "nested-host"] as const)("of %s is complete, and reads back as it was written", (name) => {
+    const lock = readLock(name);
     expect(parseLock(formatLock(lock))).toEqual(lock);
     const names = new Set(lock.debs.map(({ name }) => name));
-    expect(readRecipe().packages.filter((name) => !names.has(name))).toEqual([]);
-    expect(lock.npm.map(({ name, version }) => `${name}@${version}`)).toEqual(readRecipe().npm);
+    expect(readRecipe(name).packages.filter((wanted) => !names.has(wanted))).toEqual([]);
+    expect(lock.npm.map(({ name, version }) => `${name}@${version}`)).toEqual(readRecipe(name).npm);
   });
 
   it("refuses a line that is not one, and says which", () => {

@@ -9,9 +9,10 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
 } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 import { lockFile } from "./lock.ts";
 import { cachePaths } from "./paths.ts";
 
@@ -55,6 +56,17 @@ export async function cached(
   }
   prune(parent);
   return { folder, hit: false };
+}
+
+/** The result that `makeCurrent` chose last, for who does not know what it was made of. */
+export const currentOf = (kind: string): string => join(cachePaths().build, kind, ".current");
+
+/** Relative, so that it leads to the same place where the cache is mounted under another name. */
+export function makeCurrent(kind: string, { folder }: Cached): void {
+  const link = currentOf(kind);
+  rmSync(`${link}.new`, { force: true });
+  symlinkSync(basename(folder), `${link}.new`);
+  renameSync(`${link}.new`, link);
 }
 
 function touch(folder: string): boolean {

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeError } from "@exai/base";
 import { cachePaths } from "./paths.ts";
-import { readLock, readRecipe } from "./recipe.ts";
 import { buildRootfs, rootfsFormat } from "./rootfs.ts";
+import { baseRootfs } from "./steps.ts";
 
 /**
  * `npm run image:check`: the base image is reproducible. Builds its root file system twice from nothing, in two
@@ -15,7 +15,7 @@ async function digestOfFreshBuild(at: number): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "exai-image-check-"));
   try {
     const startedMs = performance.now();
-    const built = await buildRootfs(readRecipe(), readLock(), {
+    const built = await buildRootfs(baseRootfs, {
       strict: true,
       onNote: (text) => console.error(text),
       buildFolder: folder,

@@ -3,6 +3,8 @@ export interface Step {
   name: string;
   /** Steps that must end well before. */
   needs: readonly string[];
+  /** Nothing that a stack boots needs it. */
+  testsOnly?: boolean;
   run: () => Promise<{ hit: boolean; note?: string }>;
 }
 

@@ -18,7 +18,7 @@ export interface LockedNpm {
 export interface PackageLock {
   /** Seconds; no file of the image is younger. */
   epoch: number;
-  /** Debian's stock kernel. */
+  /** Debian's kernel that goes with it. */
   kernel: LockedDeb;
   debs: LockedDeb[];
   npm: LockedNpm[];
@@ -80,7 +80,7 @@ export function formatLock(lock: PackageLock): string {
   const deb = (kind: string, { name, version, architecture, sha256 }: LockedDeb) =>
     `${kind} ${name} ${version} ${architecture} ${sha256}`;
   return [
-    "# Every package of the base image, to the byte. Made by 'npm run image:refresh'; do not edit.",
+    "# Every package of this image, to the byte. Made by 'npm run image:refresh'; do not edit.",
     `epoch ${lock.epoch}`,
     deb("kernel", lock.kernel),
     ...lock.debs.map((each) => deb("deb", each)),

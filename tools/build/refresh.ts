@@ -3,12 +3,12 @@ import { available, resolveAll } from "./apt.ts";
 import { fetchNpm, npmIntegrity } from "./debs.ts";
 import { BuildError } from "./errors.ts";
 import { formatLock, type LockedDeb, type LockedNpm } from "./package-lock.ts";
-import { lockPath, readRecipe } from "./recipe.ts";
+import { lockPath, type RecipeName, readRecipe } from "./recipe.ts";
 import { run } from "./run.ts";
 
-/** Resolves the recipe against what Debian has today and writes the lock. Run 'apt-get update' before. */
-export async function refresh(nowMs: number): Promise<string> {
-  const recipe = readRecipe();
+/** Resolves one recipe against what Debian has today and writes the lock. Run 'apt-get update' before. */
+export async function refresh(name: RecipeName, nowMs: number): Promise<string> {
+  const recipe = readRecipe(name);
   const debs = await resolveAll(recipe.packages);
   const kernel = await newestKernel(recipe.kernel);
   const npm: LockedNpm[] = [];
@@ -18,7 +18,7 @@ export async function refresh(nowMs: number): Promise<string> {
   }
   // Midnight: two refreshes on one day that find the same packages write the same lock.
   const epoch = Math.floor(nowMs / 86_400_000) * 86_400;
-  writeFileSync(lockPath, formatLock({ epoch, kernel, debs, npm }));
+  writeFileSync(lockPath(name), formatLock({ epoch, kernel, debs, npm }));
   return `${debs.length} packages, ${kernel.name} ${kernel.version}, ${npm.map((each) => `${each.name} ${each.version}`).join(", ")}`;
 }
 

@@ -4,8 +4,7 @@ import { type Cached, cached, treeInputs } from "./cached.ts";
 import { type FetchedDeb, type FetchOptions, fetchDebs, fetchNpm } from "./debs.ts";
 import { BuildError } from "./errors.ts";
 import { makeArchive } from "./local-archive.ts";
-import type { PackageLock } from "./package-lock.ts";
-import { type Recipe, recipeFolder } from "./recipe.ts";
+import { type RecipeName, readLock, readRecipe, recipeFolders } from "./recipe.ts";
 import { run } from "./run.ts";
 import { finishTree } from "./tree.ts";
 
@@ -23,45 +22,55 @@ const leftOut = [
   "force-unsafe-io",
 ];
 
-/** The base image's root file system, `rootfs.erofs`, from the lock alone. */
-export async function buildRootfs(
-  recipe: Recipe,
-  lock: PackageLock,
-  options: FetchOptions & { buildFolder?: string },
-): Promise<Cached> {
+/** One image's root file system, as a kind of cached result. */
+export interface RootfsSpec {
+  kind: string;
+  recipe: RecipeName;
+  /** Of mkfs.erofs. */
+  packing: readonly string[];
+  /** What this image needs beside packages and files; part of the code, so `version` rises when it changes. */
+  change?: (tree: string) => Promise<void>;
+  version: string;
+}
+
+/** `rootfs.erofs`, from the recipe's lock and files alone. */
+export async function buildRootfs(spec: RootfsSpec, options: FetchOptions & { buildFolder?: string }): Promise<Cached> {
+  const recipe = readRecipe(spec.recipe);
+  const lock = readLock(spec.recipe);
+  const files = join(recipeFolders[spec.recipe], "files");
   const debs = await fetchDebs(lock.debs, options);
   const npm = await Promise.all(lock.npm.map(async (each) => ({ ...each, path: await fetchNpm(each) })));
   const inputs = [
     String(lock.epoch),
     ...debs.map((deb) => `${deb.name} ${deb.sha256}`),
     ...npm.map((each) => each.integrity),
-    ...treeInputs(join(recipeFolder, "files")),
+    ...treeInputs(files),
     ...leftOut,
-    "v1",
+    spec.version,
   ];
   return cached(
-    "rootfs",
+    spec.kind,
     inputs,
     async (folder) => {
       if (process.getuid?.() !== 0) {
         throw new BuildError(
           "input",
-          "the base image needs root to build, since its files belong to several users: use sudo",
+          "a root file system needs root to build, since its files belong to several users: use sudo",
         );
       }
       const work = join(folder, "work");
       mkdirSync(work);
       const tree = join(work, "tree");
-      await bootstrap(recipe, debs, work, tree);
-      await finishTree(tree, join(recipeFolder, "files"), npm, lock.epoch);
-      await makeErofs(tree, join(folder, `rootfs.${rootfsFormat}`), lock.epoch);
+      await bootstrap(recipe.suite, debs, work, tree);
+      await finishTree(tree, { files, npm, epoch: lock.epoch, change: spec.change });
+      await makeErofs(tree, join(folder, `rootfs.${rootfsFormat}`), lock.epoch, spec.packing);
       rmSync(work, { recursive: true });
     },
     { buildFolder: options.buildFolder },
   );
 }
 
-async function bootstrap(recipe: Recipe, debs: readonly FetchedDeb[], work: string, tree: string): Promise<void> {
+async function bootstrap(suite: string, debs: readonly FetchedDeb[], work: string, tree: string): Promise<void> {
   const source = await makeArchive(debs, join(work, "archive"));
   await run(
     [
@@ -73,7 +82,7 @@ async function bootstrap(recipe: Recipe, debs: readonly FetchedDeb[], work: stri
       `--include=${debs.map(({ name }) => name).join(",")}`,
       ...leftOut.map((option) => `--dpkgopt=${option}`),
       "--aptopt=APT::Install-Recommends false",
-      recipe.suite,
+      suite,
       tree,
       source,
     ],
@@ -82,8 +91,8 @@ async function bootstrap(recipe: Recipe, debs: readonly FetchedDeb[], work: stri
   );
 }
 
-async function makeErofs(tree: string, image: string, epoch: number): Promise<void> {
+async function makeErofs(tree: string, image: string, epoch: number, packing: readonly string[]): Promise<void> {
   // A fixed UUID and no younger time than the epoch: equal trees give equal bytes.
   const uuid = "00000000-0000-4000-8000-000000000000";
-  await run(["mkfs.erofs", "-zlz4", "-U", uuid, image, tree], { env: { SOURCE_DATE_EPOCH: String(epoch) } });
+  await run(["mkfs.erofs", ...packing, "-U", uuid, image, tree], { env: { SOURCE_DATE_EPOCH: String(epoch) } });
 }

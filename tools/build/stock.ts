@@ -9,7 +9,7 @@ import type { LockedDeb } from "./package-lock.ts";
 import { run } from "./run.ts";
 
 /** What Debian's cloud kernel needs before it sees our devices and file systems; ext4 is built in. */
-const wanted = [
+const guestModules = [
   "virtio_mmio",
   "virtio_blk",
   "virtio_console",
@@ -22,16 +22,24 @@ const wanted = [
   "overlay",
 ];
 
-/** Debian's kernel, not installed, only unpacked: `vmlinux` and `modules/NN-name.ko`. */
-export async function unpackStockKernel(locked: LockedDeb, options: FetchOptions): Promise<Cached> {
+export const unpackStockKernel = (locked: LockedDeb, options: FetchOptions): Promise<Cached> =>
+  unpackKernel("stock", locked, guestModules, options);
+
+/** A kernel of Debian's, not installed, only unpacked: `vmlinux` and `modules/NN-name.ko` in the order to load them. */
+export async function unpackKernel(
+  kind: string,
+  locked: LockedDeb,
+  wanted: readonly string[],
+  options: FetchOptions,
+): Promise<Cached> {
   const [deb] = await fetchDebs([locked], options);
-  if (deb === undefined) throw new BuildError("missing", "the stock kernel was not fetched");
-  return cached("stock", [deb.sha256, wanted.join(), "v1"], async (folder) => {
+  if (deb === undefined) throw new BuildError("missing", `the kernel ${locked.name} was not fetched`);
+  return cached(kind, [deb.sha256, wanted.join(), "v1"], async (folder) => {
     const tree = join(folder, "tree");
     await run(["dpkg-deb", "-x", deb.path, tree]);
     const boot = readdirSync(join(tree, "boot")).find((file) => file.startsWith("vmlinuz-"));
     if (boot === undefined) throw new BuildError("input", `${deb.name} holds no kernel`);
-    writeFileSync(join(folder, "vmlinux"), extractKernel(readFileSync(join(tree, "boot", boot))));
+    writeFileSync(join(folder, "vmlinux"), await extractKernel(readFileSync(join(tree, "boot", boot))));
     const version = boot.slice("vmlinuz-".length);
     mkdirSync(join(folder, "modules"));
     orderModules(join(tree, "lib/modules", version), wanted).forEach(({ name, content }, at) => {

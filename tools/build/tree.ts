@@ -15,19 +15,27 @@ import { join } from "node:path";
 import type { LockedNpm } from "./package-lock.ts";
 import { run } from "./run.ts";
 
-/** The fresh Debian tree becomes the base image: its user, Node, our files; nothing of this machine or this hour. */
-export async function finishTree(
-  tree: string,
-  files: string,
-  npm: readonly (LockedNpm & { path: string })[],
-  epoch: number,
-): Promise<void> {
+export interface Finish {
+  /** A folder of files that is laid over the tree. */
+  files: string;
+  npm: readonly (LockedNpm & { path: string })[];
+  epoch: number;
+  change: ((tree: string) => Promise<void>) | undefined;
+}
+
+/** The fresh Debian tree becomes an image: Node, our files, its own changes; nothing of this machine or this hour. */
+export async function finishTree(tree: string, { files, npm, epoch, change }: Finish): Promise<void> {
   for (const each of npm) await addNpm(tree, each);
   cpSync(files, tree, { recursive: true, force: true });
-  chmodSync(join(tree, "etc/sudoers.d/user"), 0o440);
-  await addUser(tree);
+  await change?.(tree);
   removeTraces(tree, epoch);
   clampTimes(tree, epoch);
+}
+
+/** The base image's user, who may become root. */
+export async function addBaseUser(tree: string): Promise<void> {
+  chmodSync(join(tree, "etc/sudoers.d/user"), 0o440);
+  await addUser(tree);
 }
 
 async function addNpm(tree: string, { name, path }: LockedNpm & { path: string }): Promise<void> {

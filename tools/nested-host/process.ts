@@ -1,0 +1,72 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Boot, hostArguments, runFiles } from "./arguments.ts";
+import { HostError } from "./errors.ts";
+
+const qemu = "/usr/bin/qemu-system-x86_64";
+/** The first descriptor that a child gets beside its standard ones. */
+const stateFd = 3;
+const longestConsole = 64 * 1024;
+
+/** QEMU, and the folder of its sockets. Disposed of: killed, waited for, the folder removed. */
+export class HostProcess implements AsyncDisposable {
+  readonly run: string;
+  /** How it ended, once it has. */
+  readonly exited: Promise<string>;
+  readonly #child: ChildProcess;
+  #stderr = "";
+
+  /** @param statePath a saved state to go on from */
+  constructor(boot: Omit<Boot, "run" | "stateFd">, statePath?: string) {
+    this.run = mkdtempSync(join(tmpdir(), "exai-nested-"));
+    const state = statePath === undefined ? undefined : openSync(statePath, "r");
+    try {
+      const argv = hostArguments({ ...boot, run: this.run, ...(state === undefined ? {} : { stateFd }) });
+      // It dies with us, however we die: a test run that is killed must not leave an emulator behind.
+      this.#child = spawn("/usr/bin/setpriv", ["--pdeathsig", "KILL", qemu, ...argv], {
+        stdio: ["ignore", "ignore", "pipe", ...(state === undefined ? [] : [state])],
+        env: { PATH: "/usr/bin:/bin" },
+      });
+    } finally {
+      if (state !== undefined) closeSync(state);
+    }
+    this.#child.stderr?.on("data", (chunk: Buffer) => {
+      this.#stderr = (this.#stderr + chunk.toString("utf8")).slice(-4000);
+    });
+    this.exited = new Promise((resolve) => {
+      this.#child.once("error", (error) => resolve(`could not be started: ${error.message}`));
+      this.#child.once("close", (code, signal) => {
+        const said = this.#stderr.trim().split("\n").at(-1);
+        resolve(`ended with ${code ?? signal}${said ? `: ${said}` : ""}`);
+      });
+    });
+  }
+
+  path(file: keyof typeof runFiles): string {
+    return join(this.run, runFiles[file]);
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** The end of what its kernel and init have printed. */
+  console(): string {
+    const path = this.path("console");
+    return existsSync(path) ? readFileSync(path, "utf8").replaceAll("\r", "").slice(-longestConsole) : "";
+  }
+
+  /** An error that says what is known about why. */
+  failure(sentence: string, cause?: unknown): HostError {
+    const lines = this.console().trim().split("\n").slice(-10).join("\n");
+    return new HostError("boot", `${sentence}; its console ends with:\n${lines}`, { cause });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.exited;
+    rmSync(this.run, { recursive: true, force: true });
+  }
+}
