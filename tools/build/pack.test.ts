@@ -56,6 +56,7 @@ describe("cpio", () => {
     const read = readCpio(initramfs(Buffer.from("agent"), modules));
     expect(read.find(({ path }) => path === "init")).toMatchObject({ mode: 0o100755, content: "agent" });
     expect(read.find(({ path }) => path === "dev/console")).toMatchObject({ mode: 0o020600, rdev: "5:1" });
+    expect(read.find(({ path }) => path === "dev/null")).toMatchObject({ mode: 0o020666, rdev: "1:3" });
     const names = read.map(({ path }) => path);
     expect(names.filter((path) => path.startsWith("modules/"))).toEqual([
       "modules/10-virtio.ko",

@@ -108,7 +108,7 @@ export function buildSteps(options: StepOptions): Step[] {
 
 function packInitramfs(guest: string, modules: { name: string; content: Buffer }[] = []): Promise<Cached> {
   const init = readFileSync(guest);
-  const inputs = [init, ...modules.flatMap(({ name, content }) => [name, content]), "v1"];
+  const inputs = [init, ...modules.flatMap(({ name, content }) => [name, content]), "v2"];
   return cached(modules.length > 0 ? "stock-initramfs" : "initramfs", inputs, async (folder) => {
     writeFileSync(join(folder, "initramfs"), initramfs(init, modules));
   });

@@ -20,7 +20,7 @@ export const unpackHostKernel = (options: FetchOptions): Promise<Cached> =>
 export function packHostInitramfs(agent: string, kernelFolder: string): Promise<Cached> {
   const init = readFileSync(agent);
   const modules = stockModules(kernelFolder);
-  const inputs = [init, ...modules.flatMap(({ name, content }) => [name, content]), "v1"];
+  const inputs = [init, ...modules.flatMap(({ name, content }) => [name, content]), "v2"];
   return cached("nested-host-initramfs", inputs, async (folder) => {
     writeFileSync(join(folder, "initramfs"), initramfs(init, modules));
   });
