@@ -1,6 +1,6 @@
 # Every target first checks what the machine has and installs what is missing; see tools/setup/bootstrap.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup build quickstart test test-setup test-fast clean
+.PHONY: help setup build quickstart test test-setup test-fast test-kvm test-kvm-full clean
 
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -21,6 +21,12 @@ test-fast: setup ## Run checks, unit tests and a few microVMs: for daily work
 	@node tools/build/main.ts
 	@node tools/test/main.ts --fast
 
+test-kvm: test-setup ## Run the suites that need KVM, in a host inside a VM where this machine has none
+	@node tools/nested-host/main.ts test
+
+test-kvm-full: test-setup ## The same with the long ones
+	@node tools/nested-host/main.ts test --full
+
 clean: ## Remove what was built in this folder; the cache stays
 	rm -rf native/target coverage build
 
@@ -29,4 +35,4 @@ setup:
 
 test-setup:
 	@tools/setup/bootstrap.sh test
-	@node tools/build/main.ts
+	@node tools/build/main.ts --tests

@@ -39,17 +39,8 @@ export function hostArguments(boot: Boot): string[] {
   const { shape, run, shares } = boot;
   const file = (name: keyof typeof hostFiles): string => join(boot.files, hostFiles[name]);
   return [
-    [
-      "-M",
-      "q35,usb=off,vmport=off",
-      "-accel",
-      "tcg",
-      "-nodefaults",
-      "-no-user-config",
-      "-no-reboot",
-      "-display",
-      "none",
-    ],
+    ["-M", "q35,usb=off,vmport=off", "-accel", "tcg", "-nodefaults", "-no-user-config"],
+    ["-no-reboot", "-display", "none"],
     // EPYC has AMD-V with nested paging, and XSAVE, without which Firecracker refuses; emulating `max` costs more.
     ["-cpu", "EPYC", "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`],
     ["-kernel", file("kernel"), "-initrd", file("initramfs"), "-append", commandLine(boot)],

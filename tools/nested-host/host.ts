@@ -2,12 +2,13 @@ import { realpathSync } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { FileKind } from "@exai/api/guest";
-import { dialGuest, type GuestLimits, type GuestSession, hostTscKhz } from "@exai/machine";
+import { channelFault, type GuestSession, hostTscKhz } from "@exai/machine";
 import { cachePaths } from "../build/paths.ts";
 import { type HostShape, type Share, usualShape } from "./arguments.ts";
 import { type CommandOptions, type CommandResult, runCommand } from "./command.ts";
+import { connect } from "./connect.ts";
 import { HostError } from "./errors.ts";
-import { HostProcess } from "./process.ts";
+import { type Ended, HostProcess } from "./process.ts";
 import { mountShares, usualShares } from "./shares.ts";
 import { savedState } from "./state.ts";
 import { hostFolder } from "./steps.ts";
@@ -20,10 +21,8 @@ export interface NestedHostOptions {
   signal?: AbortSignal;
 }
 
-/** It is ours and slow: what would be a lie elsewhere is patience here. */
-const patience: Partial<GuestLimits> = { pingTimeoutMs: 300_000, unaryTimeoutMs: 300_000, headersTimeoutMs: 300_000 };
-const bootMs = 180_000;
 const powerOffMs = 30_000;
+const deathMs = 5000;
 
 /**
  * A host in a VM: an emulated x86 machine whose kernel has a working /dev/kvm, cgroup v2 and device-mapper, for tests of
@@ -45,7 +44,7 @@ export class NestedHost implements AsyncDisposable {
   static async start(options: NestedHostOptions = {}): Promise<NestedHost> {
     const { shape = usualShape, shares = usualShares(), signal } = options;
     const boot = { shape, files: builtFiles(), shares, tscKhz: await tscKhz() };
-    const state = options.fresh === true ? undefined : await savedState(boot);
+    const state = options.fresh === true ? undefined : await savedState(boot, signal);
     const process = new HostProcess(boot, state);
     try {
       const session = await connect(process, signal);
@@ -62,8 +61,8 @@ export class NestedHost implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  /** Settles, with how it ended, when the machine has gone. */
-  get exited(): Promise<string> {
+  /** Settles when the machine has gone. */
+  get exited(): Promise<Ended> {
     return this.#process.exited;
   }
 
@@ -77,13 +76,11 @@ export class NestedHost implements AsyncDisposable {
       return await runCommand(this.#session, argv, options);
     } catch (cause) {
       if (options.signal?.aborted) throw new HostError("command", `'${argv[0]}' was given up`, { cause });
-      const gone = await Promise.race([
-        this.#process.exited,
-        this.#session.lost.then(() => "cut its channel"),
-        undefined,
-      ]);
-      if (gone !== undefined) throw this.#process.failure(`the nested host ${gone}`, cause);
-      throw new HostError("command", `'${argv[0]}' could not be run in the nested host`, { cause });
+      if (channelFault(cause) === undefined)
+        throw new HostError("command", `'${argv[0]}' could not be run in the nested host`, { cause });
+      // A machine that dies cuts its channel first.
+      const ended = await this.#exitsWithin(deathMs);
+      throw this.#process.failure(`the nested host ${ended?.how ?? "cut its channel"}`, cause);
     }
   }
 
@@ -125,43 +122,27 @@ export class NestedHost implements AsyncDisposable {
     await this.#session.files.write(frames());
   }
 
-  /** Orderly: programs are ended, the machine switches itself off. */
+  /** Orderly: programs are ended, the machine switches itself off. @throws HostError `boot` when it does not */
   async powerOff(): Promise<void> {
-    await this.#session.machine.shutdown({ graceMs: 1000 });
-    const late = AbortSignal.timeout(powerOffMs);
-    const expired = new Promise<string>((resolve) =>
-      late.addEventListener("abort", () => resolve("late"), { once: true }),
-    );
-    const how = await Promise.race([this.#process.exited, expired]);
-    if (how !== "ended with 0") throw this.#process.failure(`the nested host did not switch itself off (${how})`);
-    await this[Symbol.asyncDispose]();
+    try {
+      await this.#session.machine.shutdown({ graceMs: 1000 });
+      const ended = await this.#exitsWithin(powerOffMs);
+      if (ended?.code !== 0)
+        throw this.#process.failure(`the nested host ${ended?.how ?? "did not switch itself off"}`);
+    } finally {
+      await this[Symbol.asyncDispose]();
+    }
+  }
+
+  #exitsWithin(ms: number): Promise<Ended | undefined> {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), ms);
+    return Promise.race([this.#process.exited, promise]).finally(() => clearTimeout(timer));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#session[Symbol.dispose]();
     await this.#process[Symbol.asyncDispose]();
-  }
-}
-
-/** The first words with a nested host that boots or was restored; they set its clock. @throws HostError `boot` */
-export async function connect(process: HostProcess, signal?: AbortSignal): Promise<GuestSession> {
-  const giveUp = new AbortController();
-  const signals = signal === undefined ? [giveUp.signal] : [giveUp.signal, signal];
-  const dialled = dialGuest(process.path("channel"), {
-    hostname: "nested-host",
-    timeoutMs: bootMs,
-    limits: patience,
-    signal: AbortSignal.any(signals),
-  });
-  const ended = process.exited.then((how) => {
-    throw process.failure(`the nested host ${how}`);
-  });
-  try {
-    return await Promise.race([dialled, ended]);
-  } catch (error) {
-    giveUp.abort();
-    if (error instanceof HostError) throw error;
-    throw process.failure("the nested host did not say hello", error);
   }
 }
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Boot, hostArguments, runFiles } from "./arguments.ts";
@@ -9,18 +9,36 @@ const qemu = "/usr/bin/qemu-system-x86_64";
 /** The first descriptor that a child gets beside its standard ones. */
 const stateFd = 3;
 const longestConsole = 64 * 1024;
+/** Enough for a panic. */
+const failureLines = 40;
+const prefix = "exai-nested-";
+
+export interface Ended {
+  /** Of the emulator: 0 also after a panic, which ends the machine like a power-off. */
+  code: number | null;
+  how: string;
+}
+
+/** Removes the folders of runs that were killed: their emulators died with them, their folders could not. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = name.startsWith(prefix) ? name.slice(prefix.length).split("-")[0] : undefined;
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
 
 /** QEMU, and the folder of its sockets. Disposed of: killed, waited for, the folder removed. */
 export class HostProcess implements AsyncDisposable {
   readonly run: string;
-  /** How it ended, once it has. */
-  readonly exited: Promise<string>;
+  readonly exited: Promise<Ended>;
   readonly #child: ChildProcess;
   #stderr = "";
 
   /** @param statePath a saved state to go on from */
   constructor(boot: Omit<Boot, "run" | "stateFd">, statePath?: string) {
-    this.run = mkdtempSync(join(tmpdir(), "exai-nested-"));
+    sweep();
+    this.run = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
     const state = statePath === undefined ? undefined : openSync(statePath, "r");
     try {
       const argv = hostArguments({ ...boot, run: this.run, ...(state === undefined ? {} : { stateFd }) });
@@ -36,10 +54,14 @@ export class HostProcess implements AsyncDisposable {
       this.#stderr = (this.#stderr + chunk.toString("utf8")).slice(-4000);
     });
     this.exited = new Promise((resolve) => {
-      this.#child.once("error", (error) => resolve(`could not be started: ${error.message}`));
+      this.#child.once("error", (error) => resolve({ code: null, how: `could not be started: ${error.message}` }));
       this.#child.once("close", (code, signal) => {
-        const said = this.#stderr.trim().split("\n").at(-1);
-        resolve(`ended with ${code ?? signal}${said ? `: ${said}` : ""}`);
+        // It warns of each feature of the processor that it does not emulate.
+        const said = this.#stderr
+          .trim()
+          .split("\n")
+          .findLast((line) => !line.includes(": warning: "));
+        resolve({ code, how: `ended with ${code ?? signal}${said ? `: ${said}` : ""}` });
       });
     });
   }
@@ -60,7 +82,7 @@ export class HostProcess implements AsyncDisposable {
 
   /** An error that says what is known about why. */
   failure(sentence: string, cause?: unknown): HostError {
-    const lines = this.console().trim().split("\n").slice(-10).join("\n");
+    const lines = this.console().trim().split("\n").slice(-failureLines).join("\n");
     return new HostError("boot", `${sentence}; its console ends with:\n${lines}`, { cause });
   }
 

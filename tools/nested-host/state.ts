@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { cached } from "../build/cached.ts";
 import { type Boot, hostArguments } from "./arguments.ts";
 import { runCommand } from "./command.ts";
-import { connect } from "./host.ts";
+import { connect } from "./connect.ts";
 import { HostProcess } from "./process.ts";
 import { saveState, withMonitor } from "./qmp.ts";
 
@@ -25,22 +25,24 @@ type Described = Omit<Boot, "run" | "stateFd">;
  * what it consists of: its files, its shape, the emulator, and the rate of the counter that its kernel was told.
  * @returns the path of the state
  */
-export async function savedState(boot: Described): Promise<string> {
+export async function savedState(boot: Described, signal?: AbortSignal): Promise<string> {
   const { stdout: emulator } = await promisify(execFile)("/usr/bin/qemu-system-x86_64", ["--version"]);
   const shares = boot.shares.map(({ tag }) => ({ tag, path: "/" }));
   // Two measurements differ by a ten-thousandth.
   const tscKhz = Math.round(boot.tscKhz / 1000) * 1000;
   const words = hostArguments({ ...boot, files: basename(boot.files), shares, tscKhz, run: "/" });
   const inputs = [...words, emulator, JSON.stringify(warmUp), "v2"];
-  const { folder } = await cached("nested-host-state", inputs, (fresh) => makeState(boot, join(fresh, "state")));
+  const { folder } = await cached("nested-host-state", inputs, (fresh) =>
+    makeState(boot, join(fresh, "state"), signal),
+  );
   return join(folder, "state");
 }
 
-async function makeState(boot: Described, path: string): Promise<void> {
+async function makeState(boot: Described, path: string, signal: AbortSignal | undefined): Promise<void> {
   await using process = new HostProcess(boot);
   {
-    using session = await connect(process);
-    for (const [program, ...args] of warmUp) await runCommand(session, [program, ...args], {});
+    using session = await connect(process, signal);
+    for (const [program, ...args] of warmUp) await runCommand(session, [program, ...args], { signal });
   }
   const socketPath = join(process.run, "state.sock");
   const { promise: arrived, resolve } = Promise.withResolvers<Socket>();

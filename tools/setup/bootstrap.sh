@@ -53,10 +53,11 @@ update_lists() {
   apt-get update -qq >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "apt-get update failed; its output is in $log"; }
 }
 
-# The base image's packages come by the machine's apt too.
+# The packages of images come by the machine's apt too; the nested host is for tests.
 image_lists() {
   cache=${EXAI_CACHE:-/var/cache/exai}
-  [ "$(id -u)" = 0 ] && [ ! -e "$cache/images/index.json" ] || return 0
+  [ "$(id -u)" = 0 ] || return 0
+  [ ! -e "$cache/images/index.json" ] || [ "$wanted" = test ] && [ ! -e "$cache/build/nested-host/.current" ] || return 0
   started=$(now)
   update_lists
   done_in 'package lists' "$started"

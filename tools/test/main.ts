@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { testOutput } from "../nested-host/test.ts";
 import { atLeastOneFailure, type Count, countCargo, countVitest, sum } from "./count.ts";
 import { run } from "./run.ts";
 
@@ -9,8 +10,8 @@ const usage = `Runs the tests, one suite after the other, and ends with "N passe
 
   node tools/test/main.ts [--fast] [--only SUITE[,SUITE…]]
 
-  --fast   without the end-to-end tests
-  --only   types, lint, layers, unit, cargo, vm
+  --fast   without the end-to-end tests and those that need KVM
+  --only   types, lint, layers, unit, cargo, vm, kvm
 `;
 
 const root = resolve(import.meta.dirname, "../..");
@@ -30,16 +31,28 @@ async function vitestProject(project: string, more: readonly string[] = []): Pro
     const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
     const argv = [process.execPath, vitest, "run", "--project", project, ...reporters, ...more] as const;
     const { exitCode } = await run([...argv], root);
-    const count = existsSync(report) ? countVitest(JSON.parse(readFileSync(report, "utf8"))) : { passed: 0, failed: 0 };
-    return atLeastOneFailure(count, exitCode);
+    return countReport(report, exitCode);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
+function countReport(path: string, exitCode: number): Count {
+  const count = existsSync(path) ? countVitest(JSON.parse(readFileSync(path, "utf8"))) : { passed: 0, failed: 0 };
+  return atLeastOneFailure(count, exitCode);
+}
+
 async function cargo(): Promise<Count> {
   const { exitCode, lines } = await run(["cargo", "test", "--locked", "--workspace"], join(root, "native"));
   return countCargo(lines, exitCode);
+}
+
+/** Where KVM works, or in hosts inside VMs; the program leaves its report whatever happens. */
+async function kvm(): Promise<Count> {
+  const report = join(testOutput, "report.json");
+  rmSync(report, { force: true });
+  const { exitCode } = await run([process.execPath, "tools/nested-host/main.ts", "test"], root);
+  return countReport(report, exitCode);
 }
 
 const suites = (fast: boolean): Record<string, () => Promise<Count>> => ({
@@ -49,6 +62,7 @@ const suites = (fast: boolean): Record<string, () => Promise<Count>> => ({
   unit: () => vitestProject("unit"),
   cargo,
   vm: () => vitestProject("vm", fast ? ["tests/vm"] : []),
+  ...(fast ? {} : { kvm }),
 });
 
 async function main(): Promise<void> {

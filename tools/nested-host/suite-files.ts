@@ -1,0 +1,53 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "../build/paths.ts";
+import { HostError } from "./errors.ts";
+
+/** One file of tests that needs a host with KVM. */
+export interface SuiteFile {
+  /** `evidence` for tests/kvm/evidence.test.ts. */
+  name: string;
+  /** Relative to the checkout. */
+  path: string;
+  /** Processors of the nested host that it runs in. */
+  cpus: number;
+}
+
+const folder = "tests/kvm";
+/** What takes longer than a daily run may. */
+const fullFolder = `${folder}/full`;
+/** `// nested-host: cpus=2` on a line of its own. */
+const wish = /^\/\/ nested-host: cpus=([1-4])$/m;
+
+/**
+ * The suites in the order of their names; `tests/kvm/full` only when asked for.
+ * @param wanted names; none means all
+ * @throws HostError `missing` for a name that no suite has
+ */
+export function findSuites(options: { full: boolean; wanted: readonly string[]; checkout?: string }): SuiteFile[] {
+  const checkout = options.checkout ?? root;
+  const everything = [folder, fullFolder].flatMap((each) => suitesIn(checkout, each));
+  const unknown = options.wanted.find((name) => !everything.some((suite) => suite.name === name));
+  if (unknown !== undefined) {
+    const names = everything.map(({ name }) => name).join(", ");
+    throw new HostError("missing", `there is no suite '${unknown}' in ${folder}; there are: ${names}`);
+  }
+  if (options.wanted.length > 0) return everything.filter(({ name }) => options.wanted.includes(name));
+  return everything.filter(({ path }) => options.full || !path.startsWith(fullFolder));
+}
+
+function suitesIn(checkout: string, from: string): SuiteFile[] {
+  let entries: string[];
+  try {
+    entries = readdirSync(join(checkout, from)).sort();
+  } catch {
+    return [];
+  }
+  return entries
+    .filter((entry) => entry.endsWith(".test.ts"))
+    .map((entry) => {
+      const path = `${from}/${entry}`;
+      const cpus = wish.exec(readFileSync(join(checkout, path), "utf8"))?.[1];
+      return { name: entry.slice(0, -".test.ts".length), path, cpus: Number(cpus ?? 1) };
+    });
+}

@@ -1,0 +1,93 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describeError } from "@exai/base";
+import type { Place } from "./place.ts";
+import { brokenReport, mergeJunit, mergeReports, parseReport, type VitestReport } from "./report.ts";
+import type { SuiteFile } from "./suite-files.ts";
+
+export interface SuitesOptions {
+  place: Place;
+  suites: readonly SuiteFile[];
+  /** Emptied and filled: `report.json`, `junit.xml`, and a folder for each suite. */
+  out: string;
+  parallel: number;
+  say: (text: string) => void;
+  signal: AbortSignal;
+}
+
+const longestMs = 900_000;
+const reports = { json: "report.json", junit: "junit.xml" } as const;
+
+/** Runs every suite, whatever becomes of the others. @returns Vitest's report over all of them */
+export async function runSuites(options: SuitesOptions): Promise<VitestReport> {
+  const { suites, out, signal } = options;
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(out, { recursive: true });
+  const results = new Map<SuiteFile, VitestReport>();
+  const waiting = [...suites];
+  const worker = async (): Promise<void> => {
+    for (let suite = waiting.shift(); suite !== undefined; suite = waiting.shift()) {
+      signal.throwIfAborted();
+      results.set(suite, await runSuite(suite, options));
+    }
+  };
+  await Promise.all(Array.from({ length: options.parallel }, worker));
+  const merged = mergeReports(suites.flatMap((suite) => results.get(suite) ?? []));
+  writeFileSync(join(out, reports.json), JSON.stringify(merged));
+  const documents = suites.map(({ name }) => join(out, name, reports.junit)).filter(existsSync);
+  writeFileSync(join(out, reports.junit), mergeJunit(documents.map((path) => readFileSync(path, "utf8"))));
+  return merged;
+}
+
+async function runSuite(suite: SuiteFile, { place, out, say, signal }: SuitesOptions): Promise<VitestReport> {
+  const folder = join(out, suite.name);
+  mkdirSync(folder);
+  const output: Uint8Array[] = [];
+  const startedMs = performance.now();
+  say(`${suite.name}: starts`);
+  let why = "it wrote no report";
+  try {
+    const code = await place.run(suite, {
+      argv: (inside) => vitestArguments(suite.path, inside),
+      env: (inside) => ({ EXAI_KVM_OUT: inside, NO_COLOR: "1" }),
+      out: folder,
+      onOutput: (data) => void output.push(data),
+      onConsole: (text) => writeFileSync(join(folder, "console.log"), text),
+      timeoutMs: longestMs,
+      signal,
+    });
+    why = `it ended with ${code} and wrote no report`;
+  } catch (error) {
+    why = describeError(error);
+  }
+  const said = Buffer.concat(output);
+  writeFileSync(join(folder, "output.log"), said);
+  const report = readReport(suite, join(folder, reports.json), why);
+  // One piece: suites that run at the same time do not mix.
+  say(`${suite.name}: ${((performance.now() - startedMs) / 1000).toFixed(1)} s\n${said.toString("utf8").trim()}`);
+  if (!report.success)
+    say(`${suite.name}: failed; logs are in ${folder}${existsSync(join(folder, reports.json)) ? "" : ` (${why})`}`);
+  return report;
+}
+
+function readReport(suite: SuiteFile, path: string, why: string): VitestReport {
+  try {
+    return parseReport(readFileSync(path, "utf8"));
+  } catch {
+    return brokenReport(suite.path, why);
+  }
+}
+
+/**
+ * Node itself loads the sources: under emulation, Vite's transformation costs as much as the tests. A new file of tests
+ * is a new host, so within one nothing need be kept apart.
+ */
+const vitestArguments = (path: string, folder: string): readonly [string, ...string[]] => [
+  "node",
+  "node_modules/vitest/vitest.mjs",
+  "run",
+  ...["--project", "kvm", "--configLoader", "native", "--experimental.viteModuleRunner=false", "--no-isolate"],
+  ...["--reporter=default", "--reporter=json", `--outputFile.json=${join(folder, reports.json)}`],
+  ...["--reporter=junit", `--outputFile.junit=${join(folder, reports.junit)}`],
+  path,
+];
