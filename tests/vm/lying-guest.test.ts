@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nodeFlags } from "../../packages/host/src/supervisor/service-argv.ts";
 import { attacks } from "./lying-guest/attacks.ts";
 import type { Outcome } from "./lying-guest/host.ts";
 
@@ -18,7 +19,9 @@ const rounds = 3;
 const script = (name: string) => join(import.meta.dirname, "lying-guest", name);
 
 function start(name: string, args: string[]) {
-  const child = spawn(process.execPath, ["--expose-gc", script(name), ...args], { stdio: ["pipe", "pipe", "pipe"] });
+  // As the supervisor starts the process that talks with guests.
+  const argv = [...nodeFlags, "--expose-gc", script(name), ...args];
+  const child = spawn(process.execPath, argv, { stdio: ["pipe", "pipe", "inherit"] });
   const first = new Promise<string>((resolve, reject) => {
     createInterface({ input: child.stdout })
       .once("line", resolve)

@@ -61,6 +61,8 @@ function answerHello(stream: number, attack: Attack): Buffer {
 }
 
 rmSync(path, { force: true });
-createServer((socket) => serve(socket, attack)).listen(path, () => process.stdout.write("listening\n"));
+createServer((socket) => serve(socket.setMaxListeners(0), attack)).listen(path, () =>
+  process.stdout.write("listening\n"),
+);
 // Whoever started this has gone.
 process.stdin.on("end", () => process.exit(0)).resume();

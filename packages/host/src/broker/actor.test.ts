@@ -1,7 +1,9 @@
+import { AuditError } from "@exai/audit";
 import { newLifetimeId, newWorkspaceId, systemClock } from "@exai/base";
 import { IpcError } from "@exai/ipc";
 import { describe, expect, it } from "vitest";
-import { type ActorState, type Goal, WorkspaceActor } from "./actor.ts";
+import { type Goal, WorkspaceActor } from "./actor.ts";
+import { created, type Lifecycle } from "./lifecycle.ts";
 import type { Microvm } from "./microvm.ts";
 
 /** A microVM double that records the steps and fails on demand. */
@@ -67,9 +69,9 @@ class MicrovmDouble implements Microvm {
   }
 }
 
-function start(goal: { goal: Goal; serial: number }, phase: ActorState["phase"] = "created") {
+function start(goal: { goal: Goal; serial: number }, state: Lifecycle = created) {
   const vm = new MicrovmDouble();
-  vm.running = phase === "running";
+  vm.running = state.phase === "running";
   const seen: string[] = [];
   const actor = new WorkspaceActor(
     {
@@ -79,12 +81,12 @@ function start(goal: { goal: Goal; serial: number }, phase: ActorState["phase"] 
       goal: () => goal,
       untilChangeMs: () => 60_000,
       save: () => undefined,
-      observe: (state) => seen.push(state.phase),
+      observe: () => seen.push(actor.state.phase),
       warn: () => undefined,
     },
-    { phase, answeredSerial: 0, notEnforced: [] },
+    state,
   );
-  const until = async (wanted: ActorState["phase"]) => {
+  const until = async (wanted: Lifecycle["phase"]) => {
     for (let n = 0; actor.state.phase !== wanted; n++) {
       if (n > 500) throw new Error(`still ${actor.state.phase}, wanted ${wanted}: ${vm.steps.join(" ")}`);
       await systemClock.sleep(5);
@@ -92,6 +94,9 @@ function start(goal: { goal: Goal; serial: number }, phase: ActorState["phase"] 
   };
   return { vm, seen, actor, goal, until };
 }
+
+const running: Lifecycle = { phase: "running", answeredSerial: 1, boot: { kernel: "6.1", notEnforced: [] } };
+const noSpace = () => new AuditError("no-space", "the audit log has no space left");
 
 describe("WorkspaceActor", () => {
   it("boots, stops, starts and destroys", async () => {
@@ -122,7 +127,7 @@ describe("WorkspaceActor", () => {
     const t = start({ goal: "running", serial: 1 });
     t.vm.failNext = { step: "ready", error: new Error("kernel panic") };
     await t.until("failed");
-    expect(t.actor.state.message).toBe("kernel panic");
+    expect(t.actor.state).toMatchObject({ message: "kernel panic" });
     t.actor.wake();
     await systemClock.sleep(30);
     expect(t.vm.steps).toEqual(["launch", "ready", "kill"]);
@@ -166,9 +171,33 @@ describe("WorkspaceActor", () => {
   });
 
   it("adopts a VM that outlived its broker", async () => {
-    const t = start({ goal: "running", serial: 1 }, "running");
+    const t = start({ goal: "running", serial: 1 }, running);
     await systemClock.sleep(20);
     expect(t.vm.steps).toEqual([]);
+    t.actor.abandon();
+  });
+
+  it("tells who asks for a boot that the audit log has no room for, and boots when asked again", async () => {
+    const t = start({ goal: "running", serial: 1 });
+    t.vm.failNext = { step: "launch", error: noSpace() };
+    await t.until("failed");
+    expect(t.actor.state).toMatchObject({ message: "the audit log has no space left" });
+    Object.assign(t.goal, { serial: 2 });
+    t.actor.wake();
+    await t.until("running");
+    t.actor.abandon();
+  });
+
+  it("waits for room when a VM that ran has died, and says so", async () => {
+    const t = start({ goal: "running", serial: 1 }, running);
+    await systemClock.sleep(20);
+    t.vm.failNext = { step: "launch", error: noSpace() };
+    t.vm.exit(false);
+    await expect
+      .poll(() => t.actor.state)
+      .toMatchObject({ phase: "booting", restart: true, message: "the audit log has no space left" });
+    await t.until("running");
+    expect(t.actor.state).not.toHaveProperty("message");
     t.actor.abandon();
   });
 });

@@ -1,22 +1,11 @@
-import type { Observation, ObservedPhase } from "@exai/api";
-import { type Clock, describeError, errorCode, type LifetimeId, type WorkspaceId } from "@exai/base";
+import { AuditError } from "@exai/audit";
+import { type Clock, describeError, errorCode, type WorkspaceId } from "@exai/base";
 import { IpcError } from "@exai/ipc";
+import { type Lifecycle, type LifecycleEvent, transition } from "./lifecycle.ts";
 import type { Microvm } from "./microvm.ts";
 import { Notifier } from "./notifier.ts";
 
 export type Goal = "running" | "stopped" | "destroyed";
-
-/** What survives the broker: one per workspace, in the journal. */
-export interface ActorState {
-  phase: ObservedPhase;
-  message?: string | undefined;
-  lifetime?: LifetimeId | undefined;
-  /** Serial of the intent that the phase answers to; a failed boot is not tried again under the same one. */
-  answeredSerial: number;
-  timings?: Observation["timings"] | undefined;
-  kernel?: string | undefined;
-  notEnforced: string[];
-}
 
 export interface ActorDependencies {
   workspace: WorkspaceId;
@@ -27,8 +16,8 @@ export interface ActorDependencies {
   /** Milliseconds until the goal changes by itself (TTL). */
   untilChangeMs(): number;
   /** Durable before it returns. */
-  save(state: ActorState): void;
-  observe(state: ActorState): void;
+  save(state: Lifecycle): void;
+  observe(): void;
   warn(message: string, error: unknown): void;
 }
 
@@ -46,18 +35,18 @@ export class WorkspaceActor {
   readonly #deps: ActorDependencies;
   readonly #notifier = new Notifier();
   readonly #restarts: number[] = [];
-  #state: ActorState;
+  #state: Lifecycle;
   #stopped = false;
   #interrupt = new AbortController();
   readonly done: Promise<void>;
 
-  constructor(deps: ActorDependencies, state: ActorState) {
+  constructor(deps: ActorDependencies, state: Lifecycle) {
     this.#deps = deps;
     this.#state = state;
     this.done = this.#drive();
   }
 
-  get state(): ActorState {
+  get state(): Lifecycle {
     return this.#state;
   }
 
@@ -95,9 +84,9 @@ export class WorkspaceActor {
 
   /** @returns true when nothing is left to do until the goal changes */
   async #keepRunning(serial: number): Promise<boolean> {
-    if (this.#state.phase === "failed" && this.#state.answeredSerial >= serial) return true;
-    if (this.#state.phase === "refused") return true;
-    if (this.#state.phase === "stopped" && this.#state.answeredSerial >= serial) return true; // the guest powered off
+    const { phase, answeredSerial } = this.#state;
+    // A failed boot, or a guest that powered itself off.
+    if ((phase === "failed" || phase === "stopped") && answeredSerial >= serial) return true;
     if (!(await this.#ensureBooted(serial))) return true;
     return this.#watch(serial);
   }
@@ -107,23 +96,32 @@ export class WorkspaceActor {
     const running = await this.#deps.vm.isRunning();
     if (running && this.#state.phase === "running") return true;
     try {
-      if (!running) await this.#boot(serial);
-      const ready = await this.#deps.vm.awaitReady(this.#changeSignal());
-      const timings = { ...this.#state.timings, ...ready.timings };
-      this.#set({ phase: "running", message: undefined, kernel: ready.kernel, timings, answeredSerial: serial });
+      if (!running) {
+        this.#to({ type: "boot", serial });
+        this.#to({ type: "launched", boot: await this.#deps.vm.launch() });
+      }
+      const { kernel, timings } = await this.#deps.vm.awaitReady(this.#changeSignal());
+      this.#to({ type: "ready", serial, kernel, timings });
       return true;
     } catch (error) {
-      if (isTransient(error) || this.#interrupt.signal.aborted) throw error;
+      if (this.#interrupt.signal.aborted || isTransient(error)) throw error;
+      if (isUnwitnessed(error) && this.#waitsForWitness(error)) throw error;
       await this.#deps.vm.kill("boot failed");
-      this.#set({ phase: "failed", message: describeError(error).slice(0, 500), answeredSerial: serial });
+      this.#to({ type: "fail", serial, message: sentence(error) });
       return false;
     }
   }
 
-  async #boot(serial: number): Promise<void> {
-    this.#set({ phase: "booting", message: undefined, answeredSerial: serial, timings: undefined });
-    const launched = await this.#deps.vm.launch();
-    this.#set({ lifetime: launched.lifetime, notEnforced: launched.notEnforced, timings: launched.timings });
+  /**
+   * Who asks for a boot that can't be witnessed is told so, and may ask again. What was running is not given up: it
+   * waits for the audit log, and says so.
+   */
+  #waitsForWitness(error: unknown): boolean {
+    const state = this.#state;
+    if (state.phase !== "booting" || !state.restart) return false;
+    const message = sentence(error);
+    if (state.message !== message) this.#to({ type: "wait", message });
+    return true;
   }
 
   /** Fires when the goal may have changed, by a new word or by time: a TTL falls due while the VM runs, too. */
@@ -139,59 +137,59 @@ export class WorkspaceActor {
     if (exit === undefined) return false; // the goal may have changed
     if (exit.clean) {
       await this.#deps.vm.kill("the guest powered off");
-      this.#set({ phase: "stopped", message: "the guest powered itself off", answeredSerial: serial });
+      this.#to({ type: "stopped", serial, message: "the guest powered itself off" });
       return true;
     }
     await this.#deps.vm.kill("the VMM died");
     const now = this.#deps.clock.nowMs();
     while (this.#restarts[0] !== undefined && this.#restarts[0] < now - restartWindowMs) this.#restarts.shift();
     if (this.#restarts.length >= restartLimit) {
-      this.#set({
-        phase: "failed",
-        message: "the microVM died too often; see its console log",
-        answeredSerial: serial,
-      });
+      this.#to({ type: "fail", serial, message: "the microVM died too often; see its console log" });
       return true;
     }
     this.#restarts.push(now);
-    this.#set({ phase: "booting", message: "the microVM died and is booted again" });
+    this.#to({ type: "die", message: "the microVM died and is booted again" });
     return false;
   }
 
   async #stop(serial: number): Promise<boolean> {
-    if (this.#state.phase === "stopped" || this.#state.phase === "refused") {
-      if (this.#state.answeredSerial < serial) this.#set({ answeredSerial: serial });
+    if (this.#state.phase === "stopped") {
+      if (this.#state.answeredSerial < serial) this.#to({ type: "stopped", serial });
       return true;
     }
     if (await this.#deps.vm.isRunning()) {
-      this.#set({ phase: "stopping", answeredSerial: serial });
+      this.#to({ type: "stop", serial });
       await this.#deps.vm.shutdown(graceMs);
     }
     await this.#deps.vm.kill("stopped");
-    this.#set({ phase: "stopped", message: undefined, answeredSerial: serial });
+    this.#to({ type: "stopped", serial });
     return true;
   }
 
   async #destroy(serial: number): Promise<void> {
     if (this.#state.phase === "destroyed") return; // a tombstone
     const from = this.#deps.clock.monotonicMs();
-    this.#set({ phase: "destroying", answeredSerial: serial });
+    this.#to({ type: "destroy", serial });
     await this.#deps.vm.remove();
-    const destroyMs = this.#deps.clock.monotonicMs() - from;
-    this.#set({ phase: "destroyed", message: undefined, timings: { ...this.#state.timings, destroyMs } });
+    this.#to({ type: "destroyed", destroyMs: this.#deps.clock.monotonicMs() - from });
   }
 
-  #set(change: Partial<ActorState>): void {
-    this.#state = { ...this.#state, ...change };
+  #to(event: LifecycleEvent): void {
+    this.#state = transition(this.#state, event);
     this.#deps.save(this.#state);
-    this.#deps.observe(this.#state);
+    this.#deps.observe();
   }
 }
 
-const transient = new Set(["closed", "connect", "timeout", "no-space"]);
+const transient = new Set(["closed", "connect", "timeout"]);
 
-/** A process of ours did not answer, or the audit log has no room: try again, conclude nothing. */
+/** A process of ours did not answer, or the goal changed: try again, conclude nothing. */
 function isTransient(error: unknown): boolean {
   if (error instanceof IpcError) return transient.has(error.code);
-  return errorCode(error) === "no-space" || errorCode(error) === "interrupted";
+  return errorCode(error) === "interrupted";
 }
+
+/** No room in the audit log, or a disk that failed under it. */
+const isUnwitnessed = (error: unknown): boolean => error instanceof AuditError;
+
+const sentence = (error: unknown): string => describeError(error).slice(0, 500);

@@ -12,6 +12,7 @@ import { HostedWorkspace } from "./hosted.ts";
 import { HostedVm } from "./hosted-vm.ts";
 import { IntentReader } from "./intent-reader.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
+import { created } from "./lifecycle.ts";
 import { Refusals } from "./refusals.ts";
 
 export interface BrokerDependencies {
@@ -124,7 +125,7 @@ export class Broker {
       ledger,
       halted: desired.halt,
       quarantined: false,
-      state: { phase: "created", answeredSerial: 0, notEnforced: [] },
+      state: created,
     };
     this.#deps.journal.save(entry);
     this.#host(entry);

@@ -6,7 +6,8 @@ import { type Accelerator, memoryOverheadMib, planQemu, type VerifiedImage } fro
 import { HostError } from "../errors.ts";
 import type { TenantAudit } from "./audit.ts";
 import type { Capacity } from "./capacity.ts";
-import type { Launched, Microvm } from "./microvm.ts";
+import type { Boot } from "./lifecycle.ts";
+import type { Microvm } from "./microvm.ts";
 
 export interface HostedVmOptions {
   workspace: WorkspaceId;
@@ -64,7 +65,7 @@ export class HostedVm implements Microvm {
     return node.call("awaitExit", { workspace, timeoutMs: 0 });
   }
 
-  async launch(): Promise<Launched> {
+  async launch(): Promise<Boot> {
     const { workspace, spec, node, capacity, clock } = this.#o;
     capacity.reserve(workspace, this.#promisedMib);
     const image = await this.#o.loadImage(spec.image);

@@ -1,9 +1,10 @@
 import type { Observation } from "@exai/api";
 import type { WorkspaceId } from "@exai/base";
 import { applyIntents, type IntentLedger, ttlDueMs } from "@exai/policy";
-import { type ActorState, type Goal, WorkspaceActor } from "./actor.ts";
+import { type Goal, WorkspaceActor } from "./actor.ts";
 import type { HostedVm } from "./hosted-vm.ts";
 import type { JournalEntry } from "./journal.ts";
+import type { Lifecycle } from "./lifecycle.ts";
 
 export interface HostedDependencies {
   save(entry: JournalEntry): void;
@@ -71,17 +72,19 @@ export class HostedWorkspace {
 
   get observation(): Observation {
     const { workspace, state, ledger, quarantined } = this.#entry;
+    const { lifetime, kernel, timings, notEnforced = [] } = state.boot ?? {};
+    const message = "message" in state ? state.message : undefined;
     return {
       workspace,
       phase: quarantined ? "quarantined" : state.phase,
-      ...(state.message === undefined ? {} : { message: state.message }),
-      ...(state.lifetime === undefined ? {} : { lifetime: state.lifetime }),
+      ...(message === undefined ? {} : { message }),
+      ...(lifetime === undefined ? {} : { lifetime }),
       vmm: "qemu",
       accelerator: this.#vm.accelerator,
-      ...(state.kernel === undefined ? {} : { kernel: state.kernel }),
+      ...(kernel === undefined ? {} : { kernel }),
       serial: serialOf(ledger),
-      ...(state.timings === undefined ? {} : { timings: state.timings }),
-      notEnforced: state.notEnforced,
+      ...(timings === undefined ? {} : { timings }),
+      notEnforced,
     };
   }
 
@@ -101,11 +104,11 @@ export class HostedWorkspace {
     return dueMs === undefined ? Number.MAX_SAFE_INTEGER : Math.max(0, dueMs - this.#deps.nowMs()) + 5;
   }
 
-  #saveState(state: ActorState): void {
+  #saveState(state: Lifecycle): void {
     // A TTL that fell due becomes part of the ledger: nothing undoes it, not even a clock that is set back.
     const { ledger } =
       state.phase === "destroying" ? applyIntents(this.#entry.ledger, [], this.#deps.nowMs()) : this.#entry;
-    this.#save({ state: withoutUndefined(state), ledger });
+    this.#save({ state, ledger });
   }
 
   #save(change: Partial<JournalEntry>): void {
@@ -115,17 +118,5 @@ export class HostedWorkspace {
 }
 
 const serialOf = (ledger: IntentLedger): number => (ledger.state === "empty" ? 0 : ledger.lastSerial);
-
-/** Optional members that are `undefined` are left out, as the journal's schema has them. */
-function withoutUndefined(state: ActorState): JournalEntry["state"] {
-  const { message, lifetime, timings, kernel, ...rest } = state;
-  return {
-    ...rest,
-    ...(message === undefined ? {} : { message }),
-    ...(lifetime === undefined ? {} : { lifetime }),
-    ...(timings === undefined ? {} : { timings }),
-    ...(kernel === undefined ? {} : { kernel }),
-  };
-}
 
 export type Hosted = ReadonlyMap<WorkspaceId, HostedWorkspace>;

@@ -34,7 +34,7 @@ function entry(): JournalEntry {
     },
     halted: false,
     quarantined: false,
-    state: { phase: "running", answeredSerial: 3, notEnforced: [] },
+    state: { phase: "running", answeredSerial: 3, boot: { kernel: "6.1", notEnforced: [] } },
   };
 }
 

@@ -1,11 +1,12 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { lifetimeId, observation, observedPhase, tenantId, timestamp, workspaceId } from "@exai/api";
+import { tenantId, workspaceId } from "@exai/api";
 import { isId, type WorkspaceId } from "@exai/base";
 import { intentLedger } from "@exai/policy";
 import { z } from "zod";
 import { HostError } from "../errors.ts";
 import { writeFileDurably } from "../home/files.ts";
+import { lifecycle } from "./lifecycle.ts";
 
 /** One workspace as this host knows it. The journal, not the control plane, is the truth about what exists. */
 const journalEntry = z.strictObject({
@@ -17,15 +18,7 @@ const journalEntry = z.strictObject({
   halted: z.boolean(),
   /** The control plane does not list it: kept, and said. */
   quarantined: z.boolean(),
-  state: z.strictObject({
-    phase: observedPhase,
-    message: z.string().max(500).optional(),
-    lifetime: lifetimeId.optional(),
-    answeredSerial: timestamp,
-    timings: observation.shape.timings,
-    kernel: z.string().max(100).optional(),
-    notEnforced: z.array(z.string().max(100)).max(16),
-  }),
+  state: lifecycle,
 });
 export type JournalEntry = z.infer<typeof journalEntry>;
 

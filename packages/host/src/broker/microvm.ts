@@ -1,17 +1,11 @@
 import type { Timings } from "@exai/api";
-import type { LifetimeId } from "@exai/base";
-
-export interface Launched {
-  readonly lifetime: LifetimeId;
-  readonly notEnforced: string[];
-  readonly timings: Timings;
-}
+import type { Boot } from "./lifecycle.ts";
 
 /** The steps that an actor takes for its one microVM. Every one may be repeated. */
 export interface Microvm {
   isRunning(): Promise<boolean>;
   /** Admits, makes disk and namespaces, starts the VMM. Waits for its audit event before it starts anything. */
-  launch(): Promise<Launched>;
+  launch(): Promise<Boot>;
   /** @throws when the guest does not answer in time, when its VMM ended, or `interrupted` */
   awaitReady(signal: AbortSignal): Promise<{ kernel: string; timings: Timings }>;
   /** @returns how the VMM ended, or undefined when the signal fired first */

@@ -25,7 +25,7 @@ export function serveStatus({ broker, capacity, capacityMib, loop }: StatusOptio
           workspace: entry.workspace,
           tenant: entry.tenant,
           phase: entry.state.phase,
-          ...(entry.state.message === undefined ? {} : { message: entry.state.message }),
+          ...("message" in entry.state && entry.state.message !== undefined ? { message: entry.state.message } : {}),
           quarantined: entry.quarantined,
         }))
         .filter((each) => each.phase !== "destroyed"),

@@ -16,7 +16,7 @@ export interface Service {
 }
 
 // Smaller young generation: these processes mostly wait, and V8's default costs memory in each of them.
-const nodeFlags = ["--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"] as const;
+export const nodeFlags = ["--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"] as const;
 
 /**
  * How an unprivileged process of ours is started: by the launcher, with its own uid, without capabilities or a way to

@@ -38,3 +38,18 @@ export async function talk(session: GuestSession, port: number, text: string): P
   }
   return reply;
 }
+
+/**
+ * Both clocks at one moment, as NTP reads them (RFC 5905 section 8): the guest's is somewhere between asking and hearing,
+ * and of several answers the quickest says most.
+ */
+export async function readClock(guest: GuestSession): Promise<{ guestMs: number; hostMs: number; errorMs: number }> {
+  let best = { guestMs: 0, hostMs: 0, errorMs: Number.POSITIVE_INFINITY };
+  for (let round = 0; round < 5; round++) {
+    const askedMs = Date.now();
+    const guestMs = Number((await sh(guest, "date +%s%N")).stdout.slice(0, -7));
+    const errorMs = (Date.now() - askedMs) / 2;
+    if (errorMs < best.errorMs) best = { guestMs, hostMs: askedMs + errorMs, errorMs };
+  }
+  return best;
+}

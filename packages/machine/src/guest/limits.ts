@@ -5,7 +5,7 @@
  */
 export interface GuestLimits {
   /** Bytes of one stream that the guest may send ahead of its reader. 128 KiB keep a channel of 0.8 ms round trip
-   * (emulation) above 100 MB/s, and with `streams` bound what unread streams can hold (16 MiB). */
+   * (emulation) above 100 MB/s, and with `streams` bound what unread streams can hold (12 MiB). */
   readonly streamWindowBytes: number;
   /** The connection's window; Node gives it back on arrival, so it bounds nothing, it must only not be the brake. */
   readonly sessionWindowBytes: number;
@@ -69,7 +69,7 @@ const KiB = 1024;
 export const guestLimits: GuestLimits = {
   streamWindowBytes: 128 * KiB,
   sessionWindowBytes: 4096 * KiB,
-  streams: 128,
+  streams: 96,
   chunkBytes: 80 * KiB,
   answerBytes: 16 * KiB,
   listBytes: 1024 * KiB,
