@@ -14,15 +14,6 @@ export default defineConfig({
       },
       {
         test: {
-          name: "kvm",
-          include: ["tests/kvm/**/*.test.ts"],
-          fileParallelism: false,
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
-        },
-      },
-      {
-        test: {
           name: "vm",
           include: ["tests/vm/**/*.test.ts", "tests/e2e/**/*.test.ts"],
           fileParallelism: false,

@@ -3,8 +3,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { dialGuest, type GuestSession, probeKvm } from "@exai/machine";
-import { sh } from "@exai/machine/contract";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { sh } from "../../packages/machine/src/contract/guest.ts";
 import { firecracker as pinned } from "../../tools/nested-host/firecracker.ts";
 import { BareFirecracker } from "./bare-firecracker.ts";
 import { firecrackerCommandLine } from "./command-line.ts";

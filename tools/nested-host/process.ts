@@ -9,8 +9,7 @@ const qemu = "/usr/bin/qemu-system-x86_64";
 /** The first descriptor that a child gets beside its standard ones. */
 const stateFd = 3;
 const longestConsole = 64 * 1024;
-/** Enough for a panic. */
-const failureLines = 40;
+const failureLines = 8;
 const prefix = "exai-nested-";
 
 export interface Ended {
@@ -82,8 +81,12 @@ export class HostProcess implements AsyncDisposable {
 
   /** An error that says what is known about why. */
   failure(sentence: string, cause?: unknown): HostError {
-    const lines = this.console().trim().split("\n").slice(-failureLines).join("\n");
-    return new HostError("boot", `${sentence}; its console ends with:\n${lines}`, { cause });
+    const lines = this.console().trim().split("\n");
+    const fatal = lines.find((line) => /Kernel panic|exai-guest: fatal/.test(line));
+    const last = lines.slice(-failureLines).join("\n");
+    return new HostError("boot", `${sentence}; its console ${fatal ? `says: ${fatal}` : `ends with:\n${last}`}`, {
+      cause,
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -78,15 +78,12 @@ function readReport(suite: SuiteFile, path: string, why: string): VitestReport {
   }
 }
 
-/**
- * Node itself loads the sources: under emulation, Vite's transformation costs as much as the tests. A new file of tests
- * is a new host, so within one nothing need be kept apart.
- */
+/** @param folder where the reports go, as the suite sees it */
 const vitestArguments = (path: string, folder: string): readonly [string, ...string[]] => [
   "node",
   "node_modules/vitest/vitest.mjs",
   "run",
-  ...["--project", "kvm", "--configLoader", "native", "--experimental.viteModuleRunner=false", "--no-isolate"],
+  ...["--root", ".", "--config", "tests/kvm/vitest.config.ts", "--configLoader", "native"],
   ...["--reporter=default", "--reporter=json", `--outputFile.json=${join(folder, reports.json)}`],
   ...["--reporter=junit", `--outputFile.junit=${join(folder, reports.junit)}`],
   path,
