@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -37,6 +38,7 @@ beforeAll(async () => {
   stack = await TestStack.start(["--images", images.store], images.enrol);
   traces = tracesOf(stack.home);
   folder = mkdtempSync(join(tmpdir(), "exai-bad-input-"));
+  chmodSync(folder, 0o711);
   client = await Client.open({ home: stack.home });
   await stack.must(["ws", "create", "--name", "one", "--memory", "128M", "--disk", "256M"]);
   workspace = await client.workspaces.get("one");
@@ -253,6 +255,18 @@ describe("a host that can't run a stack", () => {
     } finally {
       rmSync(home, { recursive: true });
     }
+  });
+
+  it("for production, when its guests would be emulated", async () => {
+    const { accelerator } = JSON.parse((await stack.must(["status", "--json"])).stdout);
+    const home = join(folder, "production");
+    const exai = (args: string[]) =>
+      spawnSync(join(repository, "exai"), args, { encoding: "utf8", env: { ...process.env, EXAI_HOME: home } });
+    const ran = exai(["up", "-d", "--production", "--images", images.store]);
+    exai(["down", "--purge"]); // a start that was refused leaves its enrolment
+    if (accelerator === "kvm") return void expect(ran.status).toBe(0);
+    expect(ran.status).toBe(1);
+    expect(ran.stderr).toMatch(/^exai: production needs KVM: .*; see 'exai doctor'\n$/);
   });
 
   it("without a stack: run says how to start one", () => {

@@ -21,6 +21,8 @@ export class Chaos {
   readonly #witnesses: Witness[] = [];
   readonly #byKind = new Map<Kind, number>();
   #shortLived = 0;
+  /** Long-lived workspaces that were there and whole at the end. */
+  #kept = 0;
 
   constructor(stack: TestStack, random: Random, say: (line: string) => void) {
     this.stack = stack;
@@ -33,7 +35,12 @@ export class Chaos {
   }
 
   get counts() {
-    return { kills: this.kills, byKind: Object.fromEntries(this.#byKind), shortLived: this.#shortLived, lost: 0 };
+    return {
+      kills: this.kills,
+      byKind: Object.fromEntries(this.#byKind),
+      shortLived: this.#shortLived,
+      kept: this.#kept,
+    };
   }
 
   async begin(workspaces: number): Promise<void> {
@@ -102,6 +109,7 @@ export class Chaos {
     for (const witness of this.#witnesses) {
       if (!workspaces.some((each) => each.name === witness.name)) throw new Error(`${witness.name} was lost`);
       await witness.check();
+      this.#kept++;
     }
     for (const each of workspaces) await this.stack.must(["workspace", "rm", each.id]);
   }

@@ -18,7 +18,6 @@ export const problemStatus = {
   "too-many-workspaces": 429,
   "too-many-waiting": 429,
   internal: 500,
-  "no-host": 503,
   stopping: 503,
 } as const;
 

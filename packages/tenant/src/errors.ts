@@ -9,6 +9,6 @@ import { CodedError } from "@exai/base";
  * - `config`: the configuration on standard input is not valid.
  * - `listen`: an address or socket could not be opened.
  */
-export type TenantErrorCode = "no-vm" | "not-ready" | "broken-guest" | "busy" | "stopping" | "config" | "listen";
+export type TenantErrorCode = "no-vm" | "not-ready" | "broken-guest" | "busy" | "config" | "listen";
 
 export class TenantError extends CodedError<TenantErrorCode> {}

@@ -100,7 +100,7 @@ export const routes = {
     bodyBytes: intentBytes,
     idempotent: true,
     success: { 200: workspace, 201: workspace },
-    problems: ["intent-refused", "workspace-exists", "name-taken", "too-many-workspaces", "no-host"],
+    problems: ["intent-refused", "workspace-exists", "name-taken", "too-many-workspaces"],
   },
   listWorkspaces: {
     ...plain,

@@ -2,10 +2,10 @@ import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import type { TenantAnchor } from "@exai/api/host";
 import { type EventAction, type EventDetail, openSpool, type Spool } from "@exai/audit";
-import type { Clock, WorkspaceId } from "@exai/base";
+import type { Clock, HostId, WorkspaceId } from "@exai/base";
 
 /** One tenant's audit log as the broker writes it. */
-export class TenantAudit {
+export class TenantAudit implements AsyncDisposable {
   readonly #spool: Spool;
   readonly #clock: Clock;
 
@@ -22,6 +22,15 @@ export class TenantAudit {
   /** For a step that contains: never waits, never throws. */
   contain(action: EventAction, workspace: WorkspaceId, detail: EventDetail, actor = "host"): void {
     this.#spool.contain(this.#event(action, workspace, detail, actor));
+  }
+
+  /** What this host is for the tenant from now on; a reader of the log sees by it that a host was away. */
+  host(action: "host.start" | "host.stop", host: HostId, detail: EventDetail = {}): void {
+    this.#spool.contain({ ts: this.#clock.nowMs(), actor: "host", action, target: host, outcome: "ok", detail });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#spool[Symbol.asyncDispose]();
   }
 
   #event(action: EventAction, workspace: WorkspaceId, detail: EventDetail, actor: string) {

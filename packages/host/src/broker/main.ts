@@ -5,6 +5,7 @@ import { type Accelerator, loadImage } from "@exai/machine";
 import { brokerContract } from "../contracts.ts";
 import { HostError } from "../errors.ts";
 import { readStdinConfig } from "../stdin-config.ts";
+import { version } from "../version.ts";
 import { openTenantAudit, type TenantAudit } from "./audit.ts";
 import { Broker } from "./broker.ts";
 import { Capacity } from "./capacity.ts";
@@ -55,10 +56,16 @@ await using _status = await serveIpc({
   contract: brokerContract,
   handlers: serveStatus({ broker, capacity, loop, capacityMib: config.capacity.memoryMib }),
 });
+const { accelerator, production } = config;
+for (const audit of audits.values()) audit.host("host.start", config.host.host, { version, accelerator, production });
 broker.adopt();
 const forgetting = setInterval(() => broker.forget(), 3_600_000);
 await Promise.all([loop.run(), endpoints.run(stop.signal)]);
 clearInterval(forgetting);
+for (const audit of audits.values()) {
+  audit.host("host.stop", config.host.host);
+  await audit[Symbol.asyncDispose]();
+}
 process.exit(0);
 
 async function openAudits(): Promise<Map<TenantId, TenantAudit>> {

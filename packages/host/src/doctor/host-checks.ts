@@ -3,6 +3,7 @@ import { arch, cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { formatBytes } from "@exai/base";
 import { run } from "../exec.ts";
+import { cgroupLimits } from "./cgroup-limits.ts";
 import type { Check } from "./check.ts";
 
 const read = (path: string): string => readFileSync(path, "utf8").trim();
@@ -82,21 +83,7 @@ export function hostChecks(home: string): Check[] {
       severity: "warn",
       reason: "limits on a VMM's memory, CPU and processes are held by cgroup v2; without it they are not enforced",
       remedy: "boot with systemd.unified_cgroup_hierarchy=1",
-      look() {
-        const mounted = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].find((path) =>
-          existsSync(join(path, "cgroup.controllers")),
-        );
-        if (mounted === undefined) return { ok: false, found: "cgroup v2 is not mounted: limits are not enforced" };
-        const controllers = read(join(mounted, "cgroup.controllers"));
-        const missing = ["cpu", "memory", "pids"].filter((each) => !controllers.split(" ").includes(each));
-        return {
-          ok: missing.length === 0,
-          found:
-            missing.length === 0
-              ? `${mounted}: ${controllers}`
-              : `${mounted} lacks ${missing.join(", ")}: not enforced`,
-        };
-      },
+      look: cgroupLimits,
     },
     {
       id: "kvm-device",

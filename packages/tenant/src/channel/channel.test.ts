@@ -81,7 +81,9 @@ test("runs a program, moves files, forwards a port, and witnesses each call", as
     outcome: "ok",
     detail: { argv: ["echo", "hello"], env: ["KEY"] },
   });
-  expect(events[6]?.detail).toEqual({ user: "root" });
+  expect(events[6]?.detail).toMatchObject({ user: "root" });
+  // Each but the first is tied to the signed token that allowed it.
+  for (const { detail } of events.slice(1)) expect(detail?.["token"]).toMatch(/^[0-9a-f-]{36}$/);
   const all = JSON.stringify(events);
   for (const secret of ["sesame", "secret input"]) expect(all).not.toContain(secret);
 });

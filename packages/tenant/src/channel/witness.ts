@@ -1,7 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { AuditEvent, EventAction, EventDetail, Spool } from "@exai/audit";
+import type { AuditEvent, EventAction, Spool } from "@exai/audit";
 import { AuditError } from "@exai/audit";
-import type { Clock, WorkspaceId } from "@exai/base";
+import type { Clock } from "@exai/base";
 import type { Principal } from "@exai/policy";
 import { channelLimits } from "./limits.ts";
 import type { MethodRule, Subject } from "./methods.ts";
@@ -27,7 +27,7 @@ export class CallWitness {
   async call(rule: MethodRule, principal: Principal, subject: Subject): Promise<void> {
     const { action, witness } = rule;
     if (action === undefined || witness === "none") return;
-    const event = this.#event(action, principal.subject, principal.workspace, subject);
+    const event = this.#event(action, principal, subject);
     if (witness === "contain") return void this.#spool.contain(event);
     const key = `${principal.subject} ${principal.workspace} ${action} ${subject.target}`;
     if (witness === "once" && this.#seen.has(key)) return;
@@ -58,21 +58,22 @@ export class CallWitness {
     }
     const detail = { why, ...(this.#suppressed > 0 ? { suppressed: this.#suppressed } : {}) };
     this.#suppressed = 0;
-    const actor = principal?.subject ?? "unknown";
-    const event = this.#event("token.refuse", actor, principal?.workspace, { target: method, detail });
+    const event = this.#event("token.refuse", principal, { target: method, detail });
     this.#spool.contain({ ...event, outcome: "refused" });
   }
 
-  #event(action: EventAction, actor: string, workspace: WorkspaceId | undefined, subject: Subject): AuditEvent {
-    const detail: EventDetail | undefined = subject.detail;
+  #event(action: EventAction, principal: Principal | undefined, subject: Subject): AuditEvent {
+    const workspace = principal?.workspace;
+    // Which signed token it was: an auditor finds it again in the log of who handed tokens out.
+    const token = principal === undefined ? {} : { token: principal.jti.toWellFormed() };
     return {
       ts: this.#clock.nowMs(),
-      actor: actor.toWellFormed(),
+      actor: principal?.subject.toWellFormed() ?? "unknown",
       action,
       target: subject.target,
       outcome: "ok",
       ...(workspace === undefined ? {} : { workspace }),
-      ...(detail === undefined ? {} : { detail }),
+      detail: { ...subject.detail, ...token },
     };
   }
 }
