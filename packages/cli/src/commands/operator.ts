@@ -80,24 +80,37 @@ const registerLooking: Register = (program, context) => {
         return await doctorCommand({ home: home(context), imageStore: resolve(options.images) }, io);
       }),
     );
+  registerTenants(program, context);
+};
+
+const tenantActions = {
+  add: { argument: "<name>", what: "enrol a tenant with keys that are made here", example: "add research" },
+  enrol: {
+    argument: "<anchor>",
+    what: "enrol a tenant by its public keys, a JSON file",
+    example: "enrol research.json",
+  },
+  ls: { argument: undefined, what: "list tenants", example: "ls --json" },
+} as const;
+
+const registerTenants: Register = (program, context) => {
   const tenant = program
     .command("tenant")
     .description("enrol and list tenants")
     .addHelpText("after", "\nExamples:\n  exai tenant ls\n  exai tenant add research");
-  for (const action of ["add", "ls"] as const) {
-    const command = tenant
-      .command(action)
-      .description(action === "add" ? "enrol a tenant with keys of its own" : "list tenants");
-    if (action === "add") command.argument("<name>", "a name for it");
+  for (const action of ["add", "enrol", "ls"] as const) {
+    const { argument, what, example } = tenantActions[action];
+    const command = tenant.command(action).description(what);
+    if (argument !== undefined) command.argument(argument);
     command
       .option("--images <folder>", "image store", imageStore())
       .option("--json", "print JSON", false)
-      .addHelpText("after", `\nExample:\n  exai tenant ${action === "add" ? "add research" : "ls --json"}`)
+      .addHelpText("after", `\nExample:\n  exai tenant ${example}`)
       .action(() =>
         operate(context, command.opts<{ json: boolean }>().json, async (io) => {
           const { tenantCommand } = await import("@exai/host");
-          const images = resolve(command.opts<{ images: string }>().images);
-          return await tenantCommand({ home: home(context), action, name: command.args[0], imageStore: images }, io);
+          const store = resolve(command.opts<{ images: string }>().images);
+          return await tenantCommand({ home: home(context), action, subject: command.args[0], imageStore: store }, io);
         }),
       );
   }

@@ -1,20 +1,23 @@
+import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
+import { type TenantAnchor, tenantAnchor } from "@exai/api/host";
 import { createIpcClient } from "@exai/ipc";
 import { supervisorContract } from "../contracts.ts";
 import { enrolHost } from "../enrol/host.ts";
-import { createLocalTenant, enrolledTenants } from "../enrol/tenants.ts";
+import { createLocalTenant, enrolledTenants, enrolTenant } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
 import { openHome, readStackName } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
 
 export interface TenantOptions extends HomeOption {
-  action: "add" | "ls";
-  name?: string | undefined;
+  action: "add" | "enrol" | "ls";
+  /** A name to `add`; a file that holds an anchor to `enrol`. */
+  subject?: string | undefined;
   imageStore: string;
 }
 
-/** Enrols a tenant on this host with keys of its own, or lists who is enrolled. */
+/** Enrols a tenant on this host, with keys made here or by itself elsewhere, or lists who is enrolled. */
 export async function tenantCommand(options: TenantOptions, io: CommandIo): Promise<number> {
   const path = resolve(options.home);
   readStackName(path);
@@ -24,22 +27,55 @@ export async function tenantCommand(options: TenantOptions, io: CommandIo): Prom
     io.stdout(io.json ? `${JSON.stringify(all)}\n` : all.map((each) => `${each.tenant}  ${each.name}\n`).join(""));
     return 0;
   }
-  const name = options.name ?? "";
-  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) {
-    throw new HostError(
-      "enrolment",
-      "a tenant's name holds 1 to 63 of a-z, 0-9 and -, and starts and ends with a letter or digit",
-    );
-  }
-  const { anchor } = createLocalTenant(home, name, await enrolHost(home, Date.now()), options.imageStore);
+  const subject = options.subject ?? "";
+  const host = await enrolHost(home, Date.now());
+  const { anchor } =
+    options.action === "add"
+      ? createLocalTenant(home, tenantName(subject), host, options.imageStore)
+      : enrolTenant(home, readAnchor(subject));
+  const { tenant, name } = anchor;
   using supervisor = createIpcClient(runPaths(home.stack).supervisorSocket, supervisorContract);
   const running = await supervisor.call("reload", {}, { timeoutMs: 60_000 }).then(
     () => true,
     () => false, // no stack runs: it is taken up at the next start
   );
-  const result = { tenant: anchor.tenant, name, running };
-  io.stdout(
-    io.json ? `${JSON.stringify(result)}\n` : `${anchor.tenant}  ${name}\nnext: exai --tenant ${name} run -- id\n`,
-  );
+  const result = { tenant, name, running, host };
+  const next =
+    options.action === "add"
+      ? `next: exai --tenant ${name} run -- id\n`
+      : `this host, for the tenant's profile: ${JSON.stringify(host)}\n`;
+  io.stdout(io.json ? `${JSON.stringify(result)}\n` : `${tenant}  ${name}\n${next}`);
   return 0;
+}
+
+function tenantName(name: string): string {
+  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) return name;
+  throw new HostError(
+    "enrolment",
+    "a tenant's name holds 1 to 63 of a-z, 0-9 and -, and starts and ends with a letter or digit",
+  );
+}
+
+/** Longest file that is taken for an anchor; a good one has some 250 bytes. */
+const anchorBytes = 4096;
+
+function readAnchor(file: string): TenantAnchor {
+  const bad = (why: string, cause?: unknown) => new HostError("enrolment", `${file} ${why}`, { cause });
+  let text: string;
+  try {
+    if (statSync(file).size > anchorBytes) throw bad("is too long for a tenant's anchor");
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw cause instanceof HostError ? cause : bad("can't be read; give the tenant's anchor as a file", cause);
+  }
+  try {
+    const anchor = tenantAnchor.parse(JSON.parse(text));
+    return { ...anchor, name: tenantName(anchor.name) };
+  } catch (cause) {
+    if (cause instanceof HostError) throw cause;
+    throw bad(
+      "is not a tenant's anchor: {tenant, name, signingKey, logKey}, keys as base64url of their 32 bytes",
+      cause,
+    );
+  }
 }
