@@ -44,7 +44,7 @@ export class EnvelopeAssembler implements Disposable {
   }
 
   /**
-   * Pieces that hold whole envelopes only, in order. A piece is valid until the next is asked for.
+   * Pieces that hold whole envelopes only, in order. A piece is its taker's.
    * @throws GuestError `guest-misbehaved` for a compressed or too long message, or when the budget is spent
    */
   *push(chunk: Buffer): Generator<Buffer> {
@@ -52,8 +52,8 @@ export class EnvelopeAssembler implements Disposable {
     if (this.#filled > 0) {
       at = this.#fill(chunk);
       if (this.#filled < prefixBytes || this.#filled < this.#end()) return;
-      yield this.#held.subarray(0, this.#filled);
-      // The buffer serves the next message: the reader has copied this one.
+      // A copy, since the buffer serves the next message: who relays a piece may have it in a queue for long.
+      yield Buffer.from(this.#held.subarray(0, this.#filled));
       this.#filled = 0;
       if (this.#held.length > keptCapacity) this.#release();
     }
