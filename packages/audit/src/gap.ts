@@ -54,6 +54,7 @@ function parseGap(payload: Uint8Array): SignedGap {
     const { count, firstTs, lastTs, key, signature } = value;
     if (typeof key !== "string" || !/^[\w-]{43}$/.test(key)) throw badGap();
     if (typeof signature !== "string" || !/^[\w-]{86}$/.test(signature)) throw badGap();
+    if (count === 0) throw badGap();
     return { count: whole(count), firstTs: whole(firstTs), lastTs: whole(lastTs), key, signature };
   } catch (cause) {
     throw cause instanceof AuditError ? cause : badGap();

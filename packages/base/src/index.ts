@@ -29,4 +29,5 @@ export {
   type WorkspaceId,
 } from "./ids.ts";
 export { createLogger, type LogFields, type Logger, type LogLevel } from "./log.ts";
+export { Trickle } from "./trickle.ts";
 export { formatBytes, parseBytes, parseDurationMs } from "./units.ts";

@@ -1,4 +1,4 @@
-import { clean } from "./text/clean.ts";
+import { clean, cleanJson } from "./text/clean.ts";
 
 /** Where a command's words go. Data is on standard output and nothing else is. */
 export interface Io {
@@ -15,6 +15,6 @@ export const createIo = (json: boolean): Io => ({
   json,
   interactive: process.stderr.isTTY === true && !json,
   print: (line) => void process.stdout.write(`${line}\n`),
-  printJson: (value) => void process.stdout.write(`${JSON.stringify(value)}\n`),
+  printJson: (value) => void process.stdout.write(`${cleanJson(value)}\n`),
   note: (line) => void process.stderr.write(`exai: ${clean(line)}\n`),
 });

@@ -42,7 +42,14 @@ export const register: Register = (program, context) => {
         if (missing > 0n)
           take({ record: { ...record, kind: "broken" }, note: `${missing} records before it are missing`, bad: true });
         const shown = await open(key, client.loaded.profile.tenant, record);
-        if (shown.bad || only === undefined || shown.event?.workspace === only) take(shown);
+        // What is no event may stand for one of this workspace.
+        if (only === undefined || shown.event === undefined || shown.event.workspace === only) take(shown);
+      }
+      if (interrupts.exitCode === undefined) {
+        for (const { host, writer } of sequences.silent(client.loaded.profile.hosts.map((each) => each.host))) {
+          const record = { kind: "broken", host, writer, sequence: 0n, sealed: new Uint8Array() } as const;
+          take({ record, note: "this host handed on no record of it, and each has one", bad: true });
+        }
       }
       for (const each of newest) show(io, each);
       if (interrupts.exitCode !== undefined && !follow) context.exit(interrupts.exitCode);

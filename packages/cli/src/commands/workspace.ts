@@ -1,3 +1,4 @@
+import { StringDecoder } from "node:string_decoder";
 import { formatBytes } from "@exai/base";
 import type { Client, NewWorkspace, Workspace } from "@exai/sdk";
 import type { Command } from "commander";
@@ -6,6 +7,7 @@ import { createIo } from "../io.ts";
 import { openClient } from "../open.ts";
 import { Interrupts } from "../session/interrupts.ts";
 import { Progress } from "../session/progress.ts";
+import { cleanJson, cleanLines } from "../text/clean.ts";
 import * as parse from "../text/parse.ts";
 import { ago, renderTable } from "../text/table.ts";
 import { type CommandContext, collect, type Register } from "./common.ts";
@@ -125,7 +127,7 @@ function registerInspect(group: Command, context: CommandContext): void {
     .action(async (reference: string, options: { json: boolean }) => {
       await using client = await openClient(context.globals());
       const shown = describe(await client.workspaces.get(reference));
-      createIo(options.json).print(JSON.stringify(shown, undefined, options.json ? undefined : 2));
+      createIo(options.json).print(cleanJson(shown, options.json ? 0 : 2));
     });
 }
 
@@ -200,12 +202,15 @@ function registerLogs(group: Command, context: CommandContext): void {
     .addHelpText("after", "\nExamples:\n  exai ws logs build\n  exai ws logs -f build")
     .action(async (reference: string, options: { follow: boolean; json: boolean }) => {
       const io = createIo(options.json);
+      // A file or a pipe gets the bytes as they are.
+      const forPerson = process.stdout.isTTY === true;
+      const text = new StringDecoder("utf8");
       using interrupts = new Interrupts();
       await using client = await openClient(context.globals());
       const workspace = await client.workspaces.get(reference);
       for await (const data of workspace.console({ follow: options.follow, signal: interrupts.signal })) {
         if (io.json) io.printJson({ data: Buffer.from(data).toString("utf8") });
-        else process.stdout.write(data);
+        else process.stdout.write(forPerson ? cleanLines(text.write(data)) : data);
       }
       if (interrupts.exitCode !== undefined) context.exit(interrupts.exitCode);
     });

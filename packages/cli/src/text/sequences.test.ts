@@ -38,3 +38,11 @@ test("a break is no second loss: its record goes on from there", () => {
   const all = [record(1), record(9, { kind: "broken" }), record(9), record(10)];
   expect(missing(new Sequences(true), ...all)).toEqual([0, 0, 0, 0]);
 });
+
+test("a writer that a host is silent about is named, unless only the newest were asked for", () => {
+  const [all, newest] = [new Sequences(true), new Sequences(false)];
+  for (const each of [all, newest]) missing(each, record(1));
+  expect(all.silent(["h"])).toEqual([{ host: "h", writer: "channel" }]);
+  expect(all.silent(["h", "i"])).toHaveLength(3);
+  expect(newest.silent(["h"])).toEqual([]);
+});

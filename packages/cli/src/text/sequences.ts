@@ -1,5 +1,8 @@
 import type { SealedRecord } from "@exai/sdk";
 
+/** Who writes a tenant's log on each host; the first record of each is written when it starts. */
+const writers = ["broker", "channel"];
+
 /**
  * Which records are missing. Each writer numbers its records without a hole and seals the number into each, so whoever hands
  * them on – the channel, the one process of ours that guests can reach – can leave some out, but not unseen. What is left out
@@ -12,6 +15,13 @@ export class Sequences {
   /** @param fromFirst nothing was asked to be left out, so that each writer's first record is number 1 */
   constructor(fromFirst: boolean) {
     this.#fromFirst = fromFirst;
+  }
+
+  /** Writers of whom these hosts handed on nothing at all. */
+  silent(hosts: readonly string[]): { host: string; writer: string }[] {
+    if (!this.#fromFirst) return [];
+    const all = hosts.flatMap((host) => writers.map((writer) => ({ host, writer })));
+    return all.filter(({ host, writer }) => !this.#next.has(`${host} ${writer}`));
   }
 
   /** How many records of its writer are missing before this one. */

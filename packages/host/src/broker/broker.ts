@@ -1,6 +1,6 @@
 import type { DesiredWorkspace, IntentClaims, Observation, PollResponse } from "@exai/api";
 import { channelContract, nodeContract } from "@exai/api/host";
-import { type Clock, describeError, type Logger, type TenantId, type WorkspaceId } from "@exai/base";
+import { type Clock, describeError, type Logger, type TenantId, Trickle, type WorkspaceId } from "@exai/base";
 import { createIpcClient, type IpcClient } from "@exai/ipc";
 import type { Accelerator, VerifiedImage } from "@exai/machine";
 import { type Applied, applyIntents, emptyLedger, type IntentLedger, isForgettable, PolicyError } from "@exai/policy";
@@ -40,6 +40,7 @@ export class Broker {
   readonly #tenants = new Map<TenantId, Tenant>();
   readonly #hosted = new Map<WorkspaceId, HostedWorkspace>();
   readonly #refusals = new Refusals();
+  readonly #witnessed = new Trickle({ burst: 60, everyMs: 60_000 });
   readonly #intents: IntentReader;
 
   constructor(deps: BrokerDependencies) {
@@ -171,6 +172,14 @@ export class Broker {
     tell(hosted.observation);
   }
 
+  /** A control plane can cause these for ever, and a tenant's audit log must not be full of them. */
+  #witnessRefusal({ tenant, workspace }: DesiredWorkspace, why: string): void {
+    const audit = this.#tenants.get(tenant)?.audit;
+    const suppressed = audit === undefined ? undefined : this.#witnessed.take(this.#deps.clock.nowMs());
+    if (suppressed === undefined) return;
+    audit?.contain("workspace.refuse", workspace, { why, ...(suppressed > 0 ? { suppressed } : {}) });
+  }
+
   #setQuarantine(workspace: WorkspaceId, hosted: HostedWorkspace, quarantined: boolean): void {
     if (hosted.entry.quarantined === quarantined || hosted.entry.state.phase === "destroyed") return;
     const audit = this.#tenants.get(hosted.entry.tenant)?.audit;
@@ -186,8 +195,7 @@ export class Broker {
       workspace: desired.workspace,
       reason: message,
     });
-    const audit = this.#tenants.get(desired.tenant)?.audit;
-    audit?.contain("workspace.refuse", desired.workspace, { why: message });
+    this.#witnessRefusal(desired, message);
     if (this.#hosted.has(desired.workspace)) return; // what it is stays what it is
     this.#deps.tell({ workspace: desired.workspace, phase: "refused", message, serial: 0, notEnforced: [] });
   }

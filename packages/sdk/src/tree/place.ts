@@ -31,6 +31,9 @@ interface OpenFile {
   readonly mtimeNs: bigint;
 }
 
+/** The guest's permissions, but nobody else on this machine gets to write to what it sent. */
+const taken = (mode: number): number => mode & 0o777 & ~0o022;
+
 /**
  * Where a tree is written. What is new is made under a temporary name beside it and renamed at the end; into an existing
  * folder every file is made beside its name and renamed over it, so that no link there is ever written through.
@@ -90,7 +93,7 @@ export class Place {
     const file = this.#file;
     if (file === undefined) return;
     try {
-      await local(file.final, file.handle.chmod(file.mode & 0o777));
+      await local(file.final, file.handle.chmod(taken(file.mode)));
       await local(file.final, file.handle.utimes(seconds(file.mtimeNs), seconds(file.mtimeNs)));
     } finally {
       await file.handle.close();
@@ -117,7 +120,7 @@ export class Place {
     // The folder that the user named keeps its own mode and time.
     if (this.#merge && path.length === 0) return;
     const at = this.#at(path);
-    await local(at, chmod(at, mode & 0o777));
+    await local(at, chmod(at, taken(mode)));
     await local(at, utimes(at, seconds(mtimeNs), seconds(mtimeNs)));
   }
 

@@ -22,8 +22,8 @@ export async function serveAdmin(o: AdminOptions): Promise<AsyncDisposable> {
       const guest = await o.sessions.acquire(workspace, { timeoutMs, signal });
       const { kernelRelease, agentVersion, initUs, readyUs } = guest.hello;
       return {
-        kernelRelease: kernelRelease.slice(0, 100),
-        agentVersion: agentVersion.slice(0, 100),
+        kernelRelease: kernelRelease.slice(0, 100).toWellFormed(),
+        agentVersion: agentVersion.slice(0, 100).toWellFormed(),
         initUs: Number(initUs),
         readyUs: Number(readyUs),
       };

@@ -20,7 +20,9 @@ export class Connections implements Disposable {
 
   add(session: Http2Session): void {
     session.on("error", () => undefined); // its calls see it
-    if (this.#all.size >= channelLimits.sessions || this.#strangers >= channelLimits.strangers) {
+    // The oldest stranger makes room: who has a token shows it at once, and who holds connections open has none.
+    if (this.#strangers >= channelLimits.strangers) this.#oldestStranger()?.destroy();
+    if (this.#all.size >= channelLimits.sessions) {
       this.#logger.log("warn", "a connection was refused: too many are open", { open: this.#all.size });
       session.destroy();
       return;
@@ -46,6 +48,10 @@ export class Connections implements Disposable {
     session.setLocalWindowSize(channelLimits.sessionWindowBytes);
     connection.timer = setInterval(() => ping(session), channelLimits.pingMs);
     connection.timer.unref();
+  }
+
+  #oldestStranger(): Http2Session | undefined {
+    return this.#all.entries().find(([session, { trusted }]) => !trusted && !session.destroyed)?.[0];
   }
 
   #remove(session: Http2Session, connection: Connection): void {

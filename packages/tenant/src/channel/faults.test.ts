@@ -65,8 +65,9 @@ test("an upload that the guest refuses early gets its status, not a broken strea
   expect(await files.mkdir({ path: bytes("/a") })).toBeDefined();
 });
 
-test("a connection that shows no token is closed, and too many of them are not taken", async () => {
+test("a connection that shows no token is closed, and no number of them keeps out who has one", async () => {
   await using stand = await (await Stand.make()).start();
+  const { workspace } = await stand.guest();
   const strangers = Array.from({ length: 70 }, () => connectHttp2(stand.url, { ca: stand.ca, servername: stand.name }));
   let closed = 0;
   for (const each of strangers) {
@@ -74,11 +75,9 @@ test("a connection that shows no token is closed, and too many of them are not t
     each.on("close", () => closed++);
   }
   await expect.poll(() => closed, { timeout: 9_000 }).toBeGreaterThanOrEqual(6);
-  // Nobody who has a token is kept out by them once they are gone.
-  for (const each of strangers) each.destroy();
-  await expect.poll(() => closed, { timeout: 9_000 }).toBe(70);
-  const { workspace } = await stand.guest();
+  expect(closed).toBeLessThan(70);
   expect(await stand.client(workspace).workspace.ready({})).toBeDefined();
+  await expect.poll(() => closed, { timeout: 15_000 }).toBe(70);
 });
 
 test("older TLS, other protocols and too long headers get nowhere", async () => {

@@ -2,6 +2,8 @@
 export const channelLimits = {
   /** Connections; of those, how many may not have shown a good token yet, and for how long. */
   sessions: 256,
+  /** Sockets, those before their handshake among them. */
+  sockets: 2048,
   strangers: 64,
   strangerMs: 10_000,
   handshakeMs: 5_000,
@@ -30,6 +32,8 @@ export const channelLimits = {
   bootMs: 60_000,
   readyDefaultMs: 60_000,
   readyMostMs: 600_000,
-  /** Refusals that are written to the audit log, a second; the rest is counted. */
-  refusalsPerSecond: 5,
+  /** Refusals that are written to the audit log; the rest is counted. A stranger can cause them for ever: 1440 a day are
+   * less than half a megabyte of a spool that nobody but its tenant may empty. Who has a token is not a stranger. */
+  strangerRefusals: { burst: 30, everyMs: 60_000 },
+  tenantRefusals: { burst: 60, everyMs: 1000 },
 } as const;

@@ -23,7 +23,7 @@ export class CallOpener {
   async open(first: Message, context: HandlerContext): Promise<GuestSession> {
     const { principal, rule } = admitted(context);
     const guest = await this.#sessions.acquire(principal.workspace, { signal: context.signal });
-    await this.#witness.call(rule, principal, rule.subject(first as never));
+    await this.#witness.call(rule, principal, rule.subject(first as never), guest);
     return guest;
   }
 }

@@ -30,6 +30,7 @@ export interface DataPlane extends AsyncDisposable {
 export async function serveDataPlane(o: DataPlaneOptions): Promise<DataPlane> {
   const connections = new Connections(o.logger);
   const server = createServer(o);
+  server.maxConnections = channelLimits.sockets;
   server.on("session", (session) => connections.add(session));
   server.on("tlsClientError", () => undefined); // somebody knocked who speaks no TLS 1.3; nothing of ours
   server.on("sessionError", () => undefined); // the session is destroyed; its calls see it

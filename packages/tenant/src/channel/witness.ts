@@ -1,7 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { AuditEvent, EventAction, Spool } from "@exai/audit";
 import { AuditError } from "@exai/audit";
-import type { Clock } from "@exai/base";
+import { type Clock, Trickle } from "@exai/base";
 import type { Principal } from "@exai/policy";
 import { channelLimits } from "./limits.ts";
 import type { MethodRule, Subject } from "./methods.ts";
@@ -12,52 +12,46 @@ const mostRemembered = 4096;
 export class CallWitness {
   readonly #spool: Spool;
   readonly #clock: Clock;
-  /** Callers that were witnessed for a `once` target, oldest first. */
-  readonly #seen = new Set<string>();
-  #second = 0;
-  #refusals = 0;
-  #suppressed = 0;
+  /** By guest, callers that were witnessed for a `once` target, oldest first: a guest that boots again counts its
+   * processes from 1, and the second is another program. */
+  readonly #seen = new WeakMap<object, Set<string>>();
+  readonly #ofStrangers = new Trickle(channelLimits.strangerRefusals);
+  readonly #ofTenant = new Trickle(channelLimits.tenantRefusals);
 
   constructor(spool: Spool, clock: Clock) {
     this.#spool = spool;
     this.#clock = clock;
   }
 
-  /** @throws ConnectError `ResourceExhausted`, `Internal` when the event is not durable: the call must not be made */
-  async call(rule: MethodRule, principal: Principal, subject: Subject): Promise<void> {
+  /**
+   * @param guest what the call goes to, one object for each of its lives
+   * @throws ConnectError `ResourceExhausted`, `Internal` when the event is not durable: the call must not be made
+   */
+  async call(rule: MethodRule, principal: Principal, subject: Subject, guest: object = this): Promise<void> {
     const { action, witness } = rule;
     if (action === undefined || witness === "none") return;
     const event = this.#event(action, principal, subject);
     if (witness === "contain") return void this.#spool.contain(event);
     const key = `${principal.subject} ${principal.workspace} ${action} ${subject.target}`;
-    if (witness === "once" && this.#seen.has(key)) return;
+    const seen = this.#seen.get(guest) ?? new Set();
+    if (witness === "once" && seen.has(key)) return;
     try {
       await this.#spool.grant(event);
     } catch (error) {
       throw toConnectError(error);
     }
-    if (witness === "once") this.#remember(key);
+    if (witness !== "once") return;
+    const [oldest] = seen;
+    if (seen.size >= mostRemembered && oldest !== undefined) seen.delete(oldest);
+    this.#seen.set(guest, seen.add(key));
   }
 
-  #remember(key: string): void {
-    const [oldest] = this.#seen;
-    if (this.#seen.size >= mostRemembered && oldest !== undefined) this.#seen.delete(oldest);
-    this.#seen.add(key);
-  }
-
-  /** A caller without a good token. Anyone can cause these, so only a few a second are written and the rest counted. */
+  /** A caller without a good token, or whose token does not allow it. Only a few are written and the rest counted. */
   refuse(method: string, why: string, principal: Principal | undefined): void {
-    const second = Math.floor(this.#clock.nowMs() / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#refusals = 0;
-    }
-    if (++this.#refusals > channelLimits.refusalsPerSecond) {
-      this.#suppressed++;
-      return;
-    }
-    const detail = { why, ...(this.#suppressed > 0 ? { suppressed: this.#suppressed } : {}) };
-    this.#suppressed = 0;
+    const trickle = principal === undefined ? this.#ofStrangers : this.#ofTenant;
+    const suppressed = trickle.take(this.#clock.nowMs());
+    if (suppressed === undefined) return;
+    const detail = { why, ...(suppressed > 0 ? { suppressed } : {}) };
     const event = this.#event("token.refuse", principal, { target: method, detail });
     this.#spool.contain({ ...event, outcome: "refused" });
   }
