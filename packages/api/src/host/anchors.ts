@@ -9,9 +9,17 @@ const publicKey = z.string().regex(/^[\w-]{43}$/, "a public key is 32 bytes in b
 
 export const absolutePath = z.string().regex(/^\/[^\0\n]{0,4095}$/, "a path must be absolute");
 
+/** A tenant's name becomes part of file names on its host, so every reader of an anchor refuses anything else. */
+export const tenantName = z
+  .string()
+  .regex(
+    /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+    "a tenant's name holds 1 to 63 of a-z, 0-9 and -, and starts and ends with a letter or digit",
+  );
+
 export const tenantAnchor = z.strictObject({
   tenant: tenantId,
-  name: z.string().min(1).max(63),
+  name: tenantName,
   /** Ed25519: intents and tokens are signed with it. */
   signingKey: publicKey,
   /** X25519: audit events are sealed to it. */

@@ -7,6 +7,7 @@ export {
   hostAnchor,
   type TenantAnchor,
   tenantAnchor,
+  tenantName,
 } from "./anchors.ts";
 export { type ChannelConfig, channelConfig, channelContract } from "./channel.ts";
 export { type ControlConfig, controlConfig, type NodeConfig, nodeConfig } from "./config.ts";

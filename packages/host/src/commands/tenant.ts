@@ -31,7 +31,7 @@ export async function tenantCommand(options: TenantOptions, io: CommandIo): Prom
   const host = await enrolHost(home, Date.now());
   const { anchor } =
     options.action === "add"
-      ? createLocalTenant(home, tenantName(subject), host, options.imageStore)
+      ? createLocalTenant(home, subject, host, options.imageStore)
       : enrolTenant(home, readAnchor(subject));
   const { tenant, name } = anchor;
   using supervisor = createIpcClient(runPaths(home.stack).supervisorSocket, supervisorContract);
@@ -48,16 +48,9 @@ export async function tenantCommand(options: TenantOptions, io: CommandIo): Prom
   return 0;
 }
 
-function tenantName(name: string): string {
-  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) return name;
-  throw new HostError(
-    "enrolment",
-    "a tenant's name holds 1 to 63 of a-z, 0-9 and -, and starts and ends with a letter or digit",
-  );
-}
-
 /** Longest file that is taken for an anchor; a good one has some 250 bytes. */
 const anchorBytes = 4096;
+const shape = "is not a tenant's anchor: {tenant, name, signingKey, logKey}, keys as base64url of their 32 bytes";
 
 function readAnchor(file: string): TenantAnchor {
   const bad = (why: string, cause?: unknown) => new HostError("enrolment", `${file} ${why}`, { cause });
@@ -68,14 +61,14 @@ function readAnchor(file: string): TenantAnchor {
   } catch (cause) {
     throw cause instanceof HostError ? cause : bad("can't be read; give the tenant's anchor as a file", cause);
   }
+  let value: unknown;
   try {
-    const anchor = tenantAnchor.parse(JSON.parse(text));
-    return { ...anchor, name: tenantName(anchor.name) };
+    value = JSON.parse(text);
   } catch (cause) {
-    if (cause instanceof HostError) throw cause;
-    throw bad(
-      "is not a tenant's anchor: {tenant, name, signingKey, logKey}, keys as base64url of their 32 bytes",
-      cause,
-    );
+    throw bad(shape, cause);
   }
+  const anchor = tenantAnchor.safeParse(value);
+  if (anchor.success) return anchor.data;
+  const ofName = anchor.error.issues.find((issue) => issue.path[0] === "name" && issue.code === "invalid_format");
+  throw ofName === undefined ? bad(shape, anchor.error) : new HostError("enrolment", ofName.message);
 }

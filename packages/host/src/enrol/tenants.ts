@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type ClientProfile, type HostAnchor, type TenantAnchor, tenantAnchor } from "@exai/api/host";
+import { type ClientProfile, type HostAnchor, type TenantAnchor, tenantAnchor, tenantName } from "@exai/api/host";
 import { newTenantId, type TenantId } from "@exai/base";
 import { HostError } from "../errors.ts";
 import { ensureFolder, writeFileDurably } from "../home/files.ts";
@@ -19,11 +19,19 @@ export function enrolledTenants(home: Home): EnrolledTenant[] {
   const found: EnrolledTenant[] = [];
   for (const file of readdirSync(home.paths.tenantAnchors)) {
     if (!file.endsWith(".json")) continue;
-    const anchor = tenantAnchor.parse(JSON.parse(readFileSync(join(home.paths.tenantAnchors, file), "utf8")));
+    const anchor = readAnchor(join(home.paths.tenantAnchors, file));
     const index = Number(readFileSync(join(home.paths.tenantAnchors, `${anchor.tenant}.uid`), "utf8"));
     found.push({ anchor, channelUid: home.uidBase + uidOffsets.firstChannel + index });
   }
   return found.sort((a, b) => a.anchor.name.localeCompare(b.anchor.name));
+}
+
+function readAnchor(file: string): TenantAnchor {
+  try {
+    return tenantAnchor.parse(JSON.parse(readFileSync(file, "utf8")));
+  } catch (cause) {
+    throw new HostError("enrolment", `${file} is not a tenant's anchor; restore it or remove it`, { cause });
+  }
 }
 
 /** Takes a tenant's public keys as anchors. @throws HostError `enrolment` when the name is taken */
@@ -44,8 +52,11 @@ export function enrolTenant(home: Home, anchor: TenantAnchor): EnrolledTenant {
 /**
  * A tenant of a one-machine stack: makes its keys in `client/<tenant>/`, where its own programs find them, and enrols
  * their public halves. On several machines the tenant makes the keys itself and hands over the anchor only.
+ * @throws HostError `enrolment`
  */
 export function createLocalTenant(home: Home, name: string, host: HostAnchor, imageStore: string): EnrolledTenant {
+  const named = tenantName.safeParse(name);
+  if (!named.success) throw new HostError("enrolment", named.error.issues[0]?.message ?? "a tenant needs a name");
   const tenant: TenantId = newTenantId();
   const folder = join(home.paths.clients, tenant);
   if (existsSync(folder)) throw new HostError("enrolment", `${folder} exists already`);
