@@ -60,3 +60,18 @@ export async function run(
     killSignal: "SIGKILL",
   });
 }
+
+/** Runs a program to its end with `fd` as its descriptor 3. @returns its exit code, or undefined after a signal */
+export async function runOnFile(file: string, args: readonly string[], fd: number): Promise<number | undefined> {
+  const child = spawn(file, args, {
+    cwd: "/",
+    env: cleanEnvironment,
+    timeout: 10_000,
+    killSignal: "SIGKILL",
+    stdio: ["ignore", "ignore", "ignore", fd],
+  });
+  return await new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => resolve(code ?? undefined));
+  });
+}

@@ -2,7 +2,8 @@ import { resolve } from "node:path";
 import { chooseAccelerator } from "../doctor/accelerator.ts";
 import { type Check, type CheckResult, runCheck } from "../doctor/check.ts";
 import { hostChecks } from "../doctor/host-checks.ts";
-import { homePaths } from "../home/paths.ts";
+import { findHome } from "../home/home.ts";
+import type { HomePaths } from "../home/paths.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
 
 export interface DoctorOptions extends HomeOption {
@@ -13,7 +14,7 @@ export interface DoctorOptions extends HomeOption {
 export async function doctorCommand(options: DoctorOptions, io: CommandIo): Promise<number> {
   const home = resolve(options.home);
   const results: CheckResult[] = [];
-  for (const check of [...hostChecks(home), kvmCheck(options.imageStore, homePaths(home).probe)]) {
+  for (const check of [...hostChecks(home), kvmCheck(options.imageStore, ownHome(home))]) {
     const result = await runCheck(check);
     results.push(result);
     if (!io.json) io.stdout(render(result));
@@ -24,7 +25,16 @@ export async function doctorCommand(options: DoctorOptions, io: CommandIo): Prom
   return failed.length === 0 ? 0 : 1;
 }
 
-function kvmCheck(imageStore: string, memoryFile: string): Check {
+/** Answers are kept, and anchors read, in a home that root alone can change; any other is left alone. */
+function ownHome(path: string): HomePaths | undefined {
+  try {
+    return findHome(path).paths;
+  } catch {
+    return undefined;
+  }
+}
+
+function kvmCheck(imageStore: string, home: HomePaths | undefined): Check {
   return {
     id: "kvm-guest",
     severity: "warn",
@@ -32,7 +42,7 @@ function kvmCheck(imageStore: string, memoryFile: string): Check {
     remedy:
       "enable virtualisation in the firmware, or use a host that is not itself a VM without nested virtualisation",
     async look() {
-      const chosen = await chooseAccelerator(imageStore, memoryFile);
+      const chosen = await chooseAccelerator(imageStore, home?.probe);
       return {
         ok: chosen.accelerator === "kvm",
         found: chosen.accelerator === "kvm" ? chosen.reason : `emulation: development only – ${chosen.reason}`,

@@ -1,10 +1,11 @@
-import { existsSync, rmSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { errorCode } from "@exai/base";
 import { createIpcClient } from "@exai/ipc";
 import { supervisorContract } from "../contracts.ts";
 import { HostError } from "../errors.ts";
-import { readStackName } from "../home/home.ts";
-import { lockHome } from "../home/lock.ts";
+import { findHome } from "../home/home.ts";
+import { lockFile, lockHome } from "../home/lock.ts";
 import { runPaths } from "../home/paths.ts";
 import { releaseUidRange } from "../home/uid-range.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
@@ -19,8 +20,8 @@ export interface DownOptions extends HomeOption {
 
 /** Stops the stack: guests power off, workspaces stay on disk and run again at the next `up`. */
 export async function downCommand(options: DownOptions, io: CommandIo): Promise<number> {
-  const path = resolve(options.home);
-  const stack = readStackName(path);
+  const { paths, stack } = findHome(resolve(options.home));
+  const path = paths.home;
   const wasRunning = await stopSupervisor(stack, options.keepVms && !options.purge);
   if (!wasRunning && !options.purge)
     throw new HostError("not-running", `no stack runs on ${path}; start one with 'exai up -d'`);
@@ -29,11 +30,25 @@ export async function downCommand(options: DownOptions, io: CommandIo): Promise<
     using _lock = await lockHome(path, wasRunning ? 10_000 : 0);
     await sweep(path);
     releaseUidRange(path);
-    rmSync(path, { recursive: true, force: true });
+    removeHome(path);
   }
   if (io.json) io.stdout(`${JSON.stringify({ stack, stopped: wasRunning, purged: options.purge })}\n`);
   else io.stdout(options.purge ? `${path} is gone with everything in it\n` : `the stack on ${path} is down\n`);
   return 0;
+}
+
+/** The lock last, so that an 'exai up' meanwhile finds it taken, or no home, or one that is its own. */
+function removeHome(home: string): void {
+  const lock = lockFile(home);
+  for (const name of readdirSync(home)) {
+    if (join(home, name) !== lock) rmSync(join(home, name), { recursive: true, force: true });
+  }
+  rmSync(lock, { force: true });
+  try {
+    rmdirSync(home);
+  } catch (error) {
+    if (errorCode(error) !== "ENOTEMPTY") throw error; // that 'exai up' was here already
+  }
 }
 
 async function stopSupervisor(stack: string, keepVms: boolean): Promise<boolean> {

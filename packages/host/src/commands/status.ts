@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { createIpcClient, IpcError } from "@exai/ipc";
 import { type StackStatus, supervisorContract } from "../contracts.ts";
 import { HostError } from "../errors.ts";
-import { readStackName } from "../home/home.ts";
+import { findHome } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
 
@@ -15,7 +15,7 @@ export async function statusCommand(options: HomeOption, io: CommandIo): Promise
 }
 
 export async function readStatus(home: string): Promise<StackStatus> {
-  using supervisor = createIpcClient(runPaths(readStackName(home)).supervisorSocket, supervisorContract);
+  using supervisor = createIpcClient(runPaths(findHome(home).stack).supervisorSocket, supervisorContract);
   try {
     return await supervisor.call("status", {}, { timeoutMs: 10_000 });
   } catch (cause) {

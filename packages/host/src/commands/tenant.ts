@@ -6,7 +6,7 @@ import { supervisorContract } from "../contracts.ts";
 import { enrolHost } from "../enrol/host.ts";
 import { createLocalTenant, enrolledTenants, enrolTenant } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
-import { openHome, readStackName } from "../home/home.ts";
+import { findHome, openHome } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
 
@@ -19,9 +19,7 @@ export interface TenantOptions extends HomeOption {
 
 /** Enrols a tenant on this host, with keys made here or by itself elsewhere, or lists who is enrolled. */
 export async function tenantCommand(options: TenantOptions, io: CommandIo): Promise<number> {
-  const path = resolve(options.home);
-  readStackName(path);
-  const home = openHome(path, Date.now());
+  const home = openHome(findHome(resolve(options.home)).paths.home, Date.now());
   if (options.action === "ls") {
     const all = enrolledTenants(home).map(({ anchor }) => ({ tenant: anchor.tenant, name: anchor.name }));
     io.stdout(io.json ? `${JSON.stringify(all)}\n` : all.map((each) => `${each.tenant}  ${each.name}\n`).join(""));

@@ -9,7 +9,7 @@ import { enrolHost } from "../enrol/host.ts";
 import { createLocalTenant, enrolledTenants } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
 import { startDetached } from "../exec.ts";
-import { openHome } from "../home/home.ts";
+import { openHome, prepareHome } from "../home/home.ts";
 import { lockHome } from "../home/lock.ts";
 import { runPaths } from "../home/paths.ts";
 import type { StackOptions } from "../supervisor/plans.ts";
@@ -38,8 +38,10 @@ export async function upCommand(options: UpOptions, io: CommandIo): Promise<numb
 
 async function foreground(options: UpOptions, io: CommandIo): Promise<number> {
   const startedAtMs = Date.now();
-  const home = openHome(resolve(options.home), startedAtMs);
-  using _lock = await lockHome(home.paths.home);
+  const { home: place } = prepareHome(resolve(options.home));
+  using _lock = await lockHome(place);
+  // Not before: 'down --purge' may have been removing what would be made here.
+  const home = openHome(place, startedAtMs);
   const logger = createLogger({ process: "supervisor", write: (line) => io.stderr(line) });
   const stackOptions = await assemble(options, home, startedAtMs);
   await using stack = new Stack(stackOptions.options, { acceleratorReason: stackOptions.reason, startedAtMs, logger });

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { hostTscKhz, probeKvm } from "@exai/machine";
 
 export interface ChosenAccelerator {
@@ -9,11 +8,14 @@ export interface ChosenAccelerator {
 
 /**
  * KVM where it runs a guest to 64-bit user space, proven by booting one; else emulation. The answer is kept per boot
- * of the host, since only a new kernel or firmware setting changes it.
+ * of the host in `memoryFile`, if there is one, since only a new kernel or firmware setting changes it.
  */
-export async function chooseAccelerator(imageStore: string, memoryFile: string): Promise<ChosenAccelerator> {
+export async function chooseAccelerator(
+  imageStore: string,
+  memoryFile: string | undefined,
+): Promise<ChosenAccelerator> {
   const probe = await probeKvm({ imageStore, memoryFile });
-  const tscKhz = await hostTscKhz({ memoryFile: join(`${memoryFile}.tsc`) });
+  const tscKhz = await hostTscKhz({ memoryFile: memoryFile && `${memoryFile}.tsc` });
   if (probe.works) return { accelerator: "kvm", reason: "a guest booted to 64-bit user space under KVM", tscKhz };
   return { accelerator: "tcg", reason: `${probe.reason}; emulation is for development only`, tscKhz };
 }

@@ -3,6 +3,7 @@ import { arch, cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { formatBytes } from "@exai/base";
 import { run } from "../exec.ts";
+import { ownFolder } from "../home/own-folder.ts";
 import { cgroupLimits } from "./cgroup-limits.ts";
 import type { Check } from "./check.ts";
 
@@ -56,6 +57,13 @@ export function hostChecks(home: string): Check[] {
         const { bavail, bsize } = statfsSync(at);
         return { ok: bavail * bsize > 5 * 2 ** 30, found: `${formatBytes(bavail * bsize)} free at ${at}` };
       },
+    },
+    {
+      id: "home",
+      severity: "fail",
+      reason: "root changes owners and modes in it, so whoever else could write to it could aim that elsewhere",
+      remedy: "choose an EXAI_HOME in a folder that only root can change",
+      look: () => ({ ok: true, found: ownFolder(home, "allow") }),
     },
     program(
       "qemu",

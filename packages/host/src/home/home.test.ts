@@ -3,7 +3,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openHome } from "./home.ts";
-import { lockHome } from "./lock.ts";
 import { claimUidRange, releaseUidRange } from "./uid-range.ts";
 
 let folder: string;
@@ -41,13 +40,6 @@ describe("home", () => {
     const home = openHome(join(folder, "home"), 0);
     writeFileSync(home.paths.homeFile, "{");
     expect(() => openHome(join(folder, "home"), 0)).toThrow(/can't be read/);
-  });
-
-  it("is locked by one at a time", async () => {
-    const lock = await lockHome(folder);
-    await expect(lockHome(folder)).rejects.toThrow(/another 'exai up' runs/);
-    lock[Symbol.dispose]();
-    (await lockHome(folder))[Symbol.dispose]();
   });
 });
 

@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { newHostId } from "@exai/base";
 import { z } from "zod";
 import { HostError } from "../errors.ts";
 import { ensureFolder, writeFileDurably } from "./files.ts";
+import { ownFolder } from "./own-folder.ts";
 import { type HomePaths, homePaths, uidOffsets } from "./paths.ts";
 import { claimUidRange } from "./uid-range.ts";
 
@@ -24,22 +25,31 @@ export interface Home {
 }
 
 /**
- * Opens the state folder, or makes it.
+ * Opens the state folder, or makes it. Nothing in it is changed before it is known to be root's own.
  * @throws HostError `newer-home`, `home`, `uids`
  */
 export function openHome(path: string, nowMs: number): Home {
-  ensureFolder(path, 0o711);
-  const home = realpathSync(path);
-  requireReachable(home);
-  const paths = homePaths(home);
+  const paths = prepareHome(path);
   if (!existsSync(paths.homeFile)) {
     const fresh = { version, stack: newHostId().slice(0, 8), createdAt: new Date(nowMs).toISOString() };
     writeFileDurably(paths.homeFile, `${JSON.stringify(fresh)}\n`);
   }
   const { stack } = readHome(paths);
-  const uidBase = claimUidRange(home);
+  const uidBase = claimUidRange(paths.home);
   makeFolders(paths, uidBase);
   return { paths, stack, uidBase };
+}
+
+/**
+ * The folder alone, so that there is something to lock before a home is opened.
+ * @throws HostError `newer-home`, `home`
+ */
+export function prepareHome(path: string): HomePaths {
+  const paths = homePaths(ownFolder(path, "make"));
+  requireReachable(paths.home);
+  if (existsSync(paths.homeFile)) readHome(paths);
+  ensureFolder(paths.home, 0o711);
+  return paths;
 }
 
 /** Most processes of a stack are not root: a folder above that only root enters would keep them out of their own. */
@@ -53,11 +63,15 @@ function requireReachable(home: string): void {
   }
 }
 
-/** The stack's name of a home that exists. @throws HostError `home` when there is none */
-export function readStackName(home: string): string {
-  if (!existsSync(homePaths(home).homeFile))
-    throw new HostError("home", `${home} holds no stack; start one with 'exai up -d'`);
-  return readHome(homePaths(home)).stack;
+/**
+ * A home that exists, as it is: its real place, and its stack's name.
+ * @throws HostError `home` when there is none, or when it is not root's own and so may say anything
+ */
+export function findHome(path: string): { paths: HomePaths; stack: string } {
+  if (!existsSync(homePaths(path).homeFile))
+    throw new HostError("home", `${path} holds no stack; start one with 'exai up -d'`);
+  const paths = homePaths(ownFolder(path, "refuse"));
+  return { paths, stack: readHome(paths).stack };
 }
 
 function readHome(paths: HomePaths): z.infer<typeof homeFile> {

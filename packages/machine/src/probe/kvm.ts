@@ -11,8 +11,8 @@ import { rememberPerBoot } from "./memory.ts";
 export interface KvmProbeOptions {
   /** Folder of the image store: the kernel and initramfs of any image there are booted. */
   imageStore: string;
-  /** Where the answer is kept, for this boot of the host. */
-  memoryFile: string;
+  /** Where the answer is kept, for this boot of the host, if anywhere. */
+  memoryFile: string | undefined;
   timeoutMs?: number;
   qemu?: string;
 }

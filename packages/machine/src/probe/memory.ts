@@ -14,15 +14,17 @@ async function bootId(): Promise<string> {
 /**
  * The answer of an earlier call in this boot of the host, or a new one, kept in `file`. A file that can't be read, is
  * from another boot or does not fit is as good as none.
+ * @param file undefined when there is no place of ours to keep it
  * @param parse returns undefined for what it does not take
  * @param keep whether the new answer may be kept
  */
 export async function rememberPerBoot<T>(
-  file: string,
+  file: string | undefined,
   parse: (value: unknown) => T | undefined,
   find: () => Promise<T>,
   keep: (value: T) => boolean = () => true,
 ): Promise<T> {
+  if (file === undefined) return await find();
   const id = await bootId();
   const known = parseRemembered(await readFile(file, "utf8").catch(() => ""));
   const value = known?.bootId === id ? parse(known.value) : undefined;

@@ -9,8 +9,8 @@ import { rememberPerBoot } from "./memory.ts";
 import { tscBios } from "./tsc-bios.ts";
 
 export interface TscOptions {
-  /** Where the answer is kept, for this boot of the host. */
-  memoryFile: string;
+  /** Where the answer is kept, for this boot of the host, if anywhere. */
+  memoryFile: string | undefined;
   qemu?: string;
 }
 
