@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host";
+import type { BootFiles } from "@exai/machine";
 import { parseManifest } from "@exai/machine/image";
 import { cachePaths } from "../../tools/build/paths.ts";
 
@@ -34,5 +35,18 @@ export function builtImage(name: string): BuiltImage {
     kernel: blob(manifest.kernel),
     initramfs: blob(manifest.initramfs),
     rootfs: blob(manifest.rootfs),
+  };
+}
+
+/** The digests of the same image, as a driver's planning function takes them. */
+export function bootFiles(name: string): BootFiles {
+  const { manifest } = builtImage(name);
+  return {
+    kernel: manifest.kernel.sha256,
+    kernelFlavor: manifest.kernelFlavor,
+    initramfs: manifest.initramfs.sha256,
+    rootfs: manifest.rootfs.sha256,
+    rootfsType: manifest.rootfsFormat,
+    commandLine: manifest.commandLine,
   };
 }

@@ -29,7 +29,12 @@ export interface Boot {
   stateFd?: number;
 }
 
-export const runFiles = { channel: "channel.sock", monitor: "monitor.sock", console: "console.log" } as const;
+export const runFiles = {
+  channel: "channel.sock",
+  monitor: "monitor.sock",
+  console: "console.log",
+  scratch: "scratch.ext4",
+} as const;
 
 /**
  * QEMU's arguments. No network card and no listener but UNIX sockets in a folder of our own: whatever runs in the
@@ -46,6 +51,9 @@ export function hostArguments(boot: Boot): string[] {
     ["-kernel", file("kernel"), "-initrd", file("initramfs"), "-append", commandLine(boot)],
     ["-drive", `id=root,if=none,format=raw,readonly=on,file.locking=off,file=${doubled(file("rootfs"))}`],
     ["-device", "virtio-blk-pci,drive=root"],
+    // What is lost with the machine need not be safe from a power cut.
+    ["-drive", `id=scratch,if=none,format=raw,cache=unsafe,discard=unmap,file=${doubled(join(run, runFiles.scratch))}`],
+    ["-device", "virtio-blk-pci,drive=scratch"],
     ["-device", "virtio-serial-pci,max_ports=2", "-device", "virtserialport,chardev=channel,name=exai.channel.0"],
     ["-chardev", `socket,id=channel,path=${doubled(join(run, runFiles.channel))},server=on,wait=off`],
     ["-object", "rng-builtin,id=entropy", "-device", "virtio-rng-pci,rng=entropy"],

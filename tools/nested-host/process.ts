@@ -1,5 +1,15 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Boot, hostArguments, runFiles } from "./arguments.ts";
@@ -10,6 +20,8 @@ const qemu = "/usr/bin/qemu-system-x86_64";
 const stateFd = 3;
 const longestConsole = 64 * 1024;
 const failureLines = 8;
+/** Takes room only as it is used. */
+const scratchBytes = 8 * 2 ** 30;
 const prefix = "exai-nested-";
 
 export interface Ended {
@@ -27,6 +39,13 @@ function sweep(): void {
   }
 }
 
+/** A disk for the suites' files: in memory, they would count for the limit of whoever writes them. */
+function makeScratch(path: string): void {
+  writeFileSync(path, "");
+  truncateSync(path, scratchBytes);
+  execFileSync("/usr/sbin/mke2fs", ["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", path]);
+}
+
 /** QEMU, and the folder of its sockets. Disposed of: killed, waited for, the folder removed. */
 export class HostProcess implements AsyncDisposable {
   readonly run: string;
@@ -40,6 +59,7 @@ export class HostProcess implements AsyncDisposable {
     this.run = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
     const state = statePath === undefined ? undefined : openSync(statePath, "r");
     try {
+      makeScratch(join(this.run, runFiles.scratch));
       const argv = hostArguments({ ...boot, run: this.run, ...(state === undefined ? {} : { stateFd }) });
       // It dies with us, however we die: a test run that is killed must not leave an emulator behind.
       this.#child = spawn("/usr/bin/setpriv", ["--pdeathsig", "KILL", qemu, ...argv], {

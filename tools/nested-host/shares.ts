@@ -16,11 +16,13 @@ export const usualShares = (): Share[] => [
 
 /**
  * $1: /, then tag and path of each share. The agent mounts a guest's root without devices; a host's has them, and a jail
- * on it needs them. What is shared does not change meanwhile, so that everything may be cached.
+ * on it needs them. What is shared does not change meanwhile, so that everything may be cached. /tmp is the scratch disk.
  */
 const script = `set -e
 mount -o remount,bind,dev "$1"
 shift
+mount -t ext4 -o noatime,discard /dev/vdb /tmp
+chmod 1777 /tmp
 while [ $# -gt 0 ]; do
   mkdir -p "$2"
   mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro "$1" "$2"

@@ -30,6 +30,17 @@ pub struct Document {
     /// Bound read-only; symbolic links (a merged /usr) are made again, missing ones left out.
     pub system_folders: Vec<PathBuf>,
     pub sockets: Vec<Socket>,
+    /// A folder in the jail that the VMM may fill, in memory and small: for its sockets and FIFOs.
+    pub work_folder: Option<PathBuf>,
+    /// Sockets of the list above that the VMM does not get: the keeper joins them with one in the jail.
+    #[serde(default)]
+    pub relays: Vec<Relay>,
+    /// Small files of the jail, read-only.
+    #[serde(default)]
+    pub texts: Vec<Text>,
+    /// FIFOs of the jail, and where what the VMM writes to them goes.
+    #[serde(default)]
+    pub fifos: Vec<Fifo>,
     pub console: OwnedLog,
     pub stderr_log: Log,
     pub status_file: PathBuf,
@@ -60,6 +71,39 @@ pub struct Socket {
     pub uid: u32,
     pub gid: u32,
     pub mode: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    pub fd: i32,
+    /// Below the work folder.
+    pub path: PathBuf,
+    pub kind: RelayKind,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub enum RelayKind {
+    /// The VMM connects to `path`.
+    Accept,
+    /// The VMM listens at `path`.
+    Dial,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    pub target: PathBuf,
+    pub content: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fifo {
+    /// Below the work folder.
+    pub path: PathBuf,
+    pub log: Log,
 }
 
 /// A log in a folder of somebody who is not trusted: it is made with that one's rights.
@@ -111,8 +155,20 @@ impl Document {
         let paths = [&self.vmm, &self.status_file, &self.console.path, &self.stderr_log.path];
         let optional = self.cgroup.iter().chain(&self.netns);
         let all = paths.into_iter().chain(binds).chain(optional).chain(&self.system_folders);
+        let made = self.texts.iter().map(|text| &text.target).chain(&self.work_folder);
+        let logs = self.fifos.iter().map(|fifo| &fifo.log);
+        let all = all.chain(made).chain(logs.clone().map(|log| &log.path));
         for path in all.chain(self.sockets.iter().map(|socket| &socket.path)) {
             plain_absolute(path)?;
+        }
+        for path in self.relays.iter().map(|relay| &relay.path).chain(self.fifos.iter().map(|fifo| &fifo.path)) {
+            plain_absolute(path)?;
+            if path.parent() != self.work_folder.as_deref() {
+                return Err(format!("'{}' is not in the work folder", path.display()));
+            }
+        }
+        if self.fifos.len() > 4 || self.texts.iter().map(|text| text.content.len()).sum::<usize>() > 128 << 10 {
+            return Err("at most 4 FIFOs, and 128 KiB of texts".into());
         }
         for socket in &self.sockets {
             let taken = self.sockets.iter().filter(|other| other.fd == socket.fd).count();
@@ -120,7 +176,8 @@ impl Document {
                 return Err(format!("socket {}: fd must be 3 to 60 and given once, mode at most 777", socket.fd));
             }
         }
-        for bytes in [self.console.max_bytes, self.stderr_log.max_bytes] {
+        let bytes = [self.console.max_bytes, self.stderr_log.max_bytes];
+        for bytes in bytes.into_iter().chain(logs.map(|log| log.max_bytes)) {
             if !(8192..=1 << 30).contains(&bytes) {
                 return Err("a log has 8 KiB to 1 GiB".into());
             }
@@ -153,6 +210,8 @@ mod tests {
             "tag": "t", "cgroup": null, "netns": null, "cpuset": [0], "uid": 5, "gid": 5, "vmm": "/usr/bin/true", "argv": [],
             "binds": [{"source": "/a", "target": "/vm/a", "readOnly": true}], "devices": ["/dev/kvm"],
             "systemFolders": ["/usr"], "sockets": [{"fd": 10, "path": "/s", "uid": 1, "gid": 1, "mode": 0o600}],
+            "workFolder": "/run", "relays": [{"fd": 10, "path": "/run/a.sock", "kind": "dial"}],
+            "texts": [{"target": "/vm/config", "content": "{}"}], "fifos": [{"path": "/run/log", "log": {"path": "/l", "maxBytes": 65536}}],
             "console": {"path": "/c", "uid": 1, "gid": 1, "maxBytes": 65536},
             "stderrLog": {"path": "/e", "maxBytes": 65536}, "statusFile": "/st",
             "limits": {"nofile": 64, "fsizeBytes": 1, "core": 0, "memlockBytes": 0, "nproc": 9}
@@ -191,6 +250,11 @@ mod tests {
         refused("/sockets/0/fd", 2.into());
         refused("/argv", serde_json::json!(["a\0b"]));
         refused("/console/maxBytes", 1.into());
+        refused("/relays/0/path", "/vm/a.sock".into());
+        refused("/fifos/0/path", "/run/../log".into());
+        refused("/fifos/0/log/maxBytes", 1.into());
+        refused("/texts/0/content", "x".repeat(129 << 10).into());
+        refused("/workFolder", serde_json::Value::Null);
     }
 
     #[test]

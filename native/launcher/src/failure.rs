@@ -24,6 +24,8 @@ pub enum Step {
     Limits = 22,
     Privileges = 23,
     Exec = 24,
+    Relays = 25,
+    Fifos = 26,
 }
 
 impl Step {
@@ -46,6 +48,8 @@ impl Step {
             Step::Limits => "limits",
             Step::Privileges => "privileges",
             Step::Exec => "exec",
+            Step::Relays => "relays",
+            Step::Fifos => "fifos",
         }
     }
 

@@ -1,16 +1,17 @@
 //! The file system that the VMM sees: an empty, read-only root with the given files and folders bound into it.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Dev, FileType, Gid, Mode, OFlags, Uid, fstat, makedev, mkdir, mknodat, symlink};
+use rustix::fs::{CWD, Dev, FileType, Gid, Mode, OFlags, Uid, chmod, fstat, makedev, mkdir, mknodat, symlink};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
 use rustix::process::{chdir, pivot_root, umask};
 
-use crate::document::{Device, Document};
+use crate::document::{Device, Document, Text};
 use crate::failure::{At, Failure, Step};
 
 /// Exists everywhere, and nothing below it is needed once the cgroup is joined. Sources are opened before it is covered.
@@ -24,7 +25,8 @@ struct Source {
 }
 
 /// Must run in a mount namespace of its own. Afterwards `/` is the jail and nothing leads out of it.
-pub fn enter(document: &Document) -> Result<(), Failure> {
+/// @returns the FIFOs, to read from
+pub fn enter(document: &Document) -> Result<Vec<OwnedFd>, Failure> {
     // Nothing that happens here may reach the host's mounts, and nothing of the host's may come here later.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).at(Step::Jail, "make / private")?;
     let (sources, links) = open_sources(document)?;
@@ -38,13 +40,22 @@ pub fn enter(document: &Document) -> Result<(), Failure> {
         make_parents(&path)?;
         symlink(target, inside(&path)).at(Step::Jail, path.display())?;
     }
+    for text in &document.texts {
+        make_parents(&text.target)?;
+        make_text(text)?;
+    }
     make_devices(kvm, document.uid, document.gid)?;
+    if let Some(folder) = &document.work_folder {
+        make_work_folder(folder, document.uid, document.gid)?;
+    }
+    let fifos = document.fifos.iter().map(|fifo| make_fifo(&fifo.path, document)).collect::<Result<_, _>>()?;
     read_only(BASE, flags)?;
     chdir(BASE).at(Step::Jail, "chdir")?;
     // Both names may be one folder (pivot_root(2)): the old root ends up on top of the new one and is taken off.
     pivot_root(".", ".").at(Step::Jail, "pivot_root")?;
     unmount(".", UnmountFlags::DETACH).at(Step::Jail, "unmount of the old root")?;
-    chdir("/").at(Step::Jail, "chdir")
+    chdir("/").at(Step::Jail, "chdir")?;
+    Ok(fifos)
 }
 
 type Links = Vec<(PathBuf, PathBuf)>;
@@ -145,6 +156,34 @@ fn make_devices(kvm: Option<Dev>, uid: u32, gid: u32) -> Result<(), Failure> {
     }
     umask(Mode::from_raw_mode(0o077));
     read_only(&dev, flags)
+}
+
+fn make_text(text: &Text) -> Result<(), Failure> {
+    let path = inside(&text.target);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o444)).at(Step::Jail, text.target.display())?;
+    std::fs::File::from(file).write_all(text.content.as_bytes()).at(Step::Jail, text.target.display())?;
+    chmod(&path, Mode::from_raw_mode(0o444)).at(Step::Jail, text.target.display())
+}
+
+/// The one place in the jail that the VMM may write to, bounded like the rest.
+fn make_work_folder(folder: &Path, uid: u32, gid: u32) -> Result<(), Failure> {
+    let path = inside(folder);
+    make_parents(folder)?;
+    make_folder(&path)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("exai-work", &path, "tmpfs", flags, c"mode=0700,size=64k,nr_inodes=32").at(Step::Jail, "work folder")?;
+    rustix::fs::chown(&path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).at(Step::Jail, "work folder")
+}
+
+/// Opened for writing as well: it has no end when its writer goes, and nobody waits for one to come.
+fn make_fifo(path: &Path, document: &Document) -> Result<OwnedFd, Failure> {
+    let at = inside(path);
+    mknodat(CWD, &at, FileType::Fifo, Mode::from_raw_mode(0o600), 0).at(Step::Fifos, path.display())?;
+    let (uid, gid) = (Uid::from_raw(document.uid), Gid::from_raw(document.gid));
+    rustix::fs::chown(&at, Some(uid), Some(gid)).at(Step::Fifos, path.display())?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(&at, flags, Mode::empty()).at(Step::Fifos, path.display())
 }
 
 fn read_only(path: impl AsRef<Path>, flags: MountFlags) -> Result<(), Failure> {

@@ -8,9 +8,12 @@ mod identity;
 mod jail;
 mod kill;
 mod netns;
+mod pair;
 mod place;
 mod privileges;
 mod pump;
+mod reap;
+mod relay;
 mod ring;
 mod run;
 mod service;
@@ -25,6 +28,7 @@ use failure::{Failure, Step};
 const USAGE: &str = "usage: exai-launcher run < document.json
        exai-launcher kill --pid P --start-time T [--launcher-pid P --launcher-start-time T]
        exai-launcher alive --pid P --start-time T
+       exai-launcher reap --first U --count N
        exai-launcher netns-add NAME | netns-del NAME
        exai-launcher service --uid U --gid G [--group G] --app FOLDER --at FOLDER -- PROGRAM ARG...";
 
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         ["kill", options @ ..] => kill::kill(options),
         ["alive", options @ ..] => kill::alive(options),
         ["service", options @ ..] => service::service(options),
+        ["reap", options @ ..] => reap::reap(options),
         ["netns-add", name] => netns::add(name),
         ["netns-del", name] => netns::delete(name),
         _ => Err(Failure::new(Step::Usage, USAGE)),

@@ -2,13 +2,15 @@
 //! of the disk, and the VMM is never held up for longer than one pause.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
+use rustix::time::Timespec;
 
+use crate::relay::Relay;
 use crate::ring::{Bucket, Ring};
 
 const BLOCK: usize = 64 << 10;
@@ -18,9 +20,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Stream {
     pipe: Option<File>,
+    /// A pipe comes to its end with its writer; a FIFO that the keeper opened for writing as well never does.
+    ends: bool,
     ring: Ring,
     bucket: Bucket,
     dropped: u64,
+    /// After a flood it is not looked at before then.
+    paused: Option<Instant>,
 }
 
 impl Stream {
@@ -28,7 +34,17 @@ impl Stream {
     pub fn new(pipe: OwnedFd, ring: Ring, rate: u32) -> Stream {
         // A larger pipe only makes pauses rarer.
         let _ = fcntl_setpipe_size(&pipe, PIPE_BYTES);
-        Stream { pipe: Some(pipe.into()), ring, bucket: Bucket::new(rate, rate / 4, Instant::now()), dropped: 0 }
+        let bucket = Bucket::new(rate, rate / 4, Instant::now());
+        Stream { pipe: Some(pipe.into()), ends: true, ring, bucket, dropped: 0, paused: None }
+    }
+
+    /// The reading end of a FIFO that does not block.
+    pub fn fifo(fifo: OwnedFd, ring: Ring, rate: u32) -> Stream {
+        Stream { ends: false, ..Stream::new(fifo, ring, rate) }
+    }
+
+    fn runs(&self) -> bool {
+        self.ends && self.pipe.is_some()
     }
 
     /// Takes what there is, once. @returns whether it was too much
@@ -44,6 +60,7 @@ impl Stream {
             return true;
         }
         match pipe.read(&mut block[..allowed]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => self.pipe = None,
             Ok(length) => self.keep(&block[..length]),
         }
@@ -70,34 +87,53 @@ impl Stream {
     }
 }
 
-/// Returns when every stream has come to its end.
-pub fn pump(mut streams: [Stream; 2], null: &File) {
+/// Serves logs and relays until every stream that can has come to its end; what is in a FIFO then is still taken. One
+/// thread for both: after a new PID namespace was asked for, the kernel makes none (clone(2)).
+pub fn pump(mut streams: Vec<Stream>, mut relays: Vec<Relay>, null: &File) {
     let mut block = vec![0; BLOCK];
-    loop {
-        let ready = wait(&streams);
-        if streams.iter().all(|stream| stream.pipe.is_none()) {
-            break;
+    while streams.iter().any(Stream::runs) {
+        let ready = wait(&mut streams, &relays);
+        for (stream, _) in streams.iter_mut().zip(&ready.streams).filter(|(_, ready)| **ready) {
+            if stream.serve(null, &mut block) {
+                stream.paused = Some(Instant::now() + PAUSE);
+            }
         }
-        let mut flood = false;
-        for (stream, _) in streams.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
-            flood |= stream.serve(null, &mut block);
-        }
-        if flood {
-            std::thread::sleep(PAUSE);
+        if ready.relays {
+            relays.iter_mut().for_each(Relay::serve);
         }
     }
-    streams.iter_mut().for_each(Stream::finish);
+    for stream in streams.iter_mut() {
+        if !stream.ends {
+            stream.serve(null, &mut block);
+        }
+        stream.finish();
+    }
 }
 
-fn wait(streams: &[Stream; 2]) -> [bool; 2] {
-    let open = || streams.iter().enumerate().filter_map(|(at, stream)| Some((at, stream.pipe.as_ref()?)));
-    let mut polled: Vec<PollFd<'_>> = open().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)).collect();
-    let mut ready = [false; 2];
-    if polled.is_empty() || poll(&mut polled, None).is_err() {
-        return ready; // interrupted: the caller comes again
+struct Ready {
+    streams: Vec<bool>,
+    relays: bool,
+}
+
+fn wait(streams: &mut [Stream], relays: &[Relay]) -> Ready {
+    let now = Instant::now();
+    for stream in streams.iter_mut() {
+        stream.paused = stream.paused.filter(|until| *until > now);
     }
-    for ((at, _), each) in open().zip(&polled) {
-        ready[at] = !each.revents().is_empty();
+    let next = streams.iter().filter_map(|stream| stream.paused).min();
+    let time = next.and_then(|until| Timespec::try_from(until - now).ok());
+    let listened = |stream: &Stream| stream.pipe.is_some() && stream.paused.is_none();
+    let mut polled: Vec<PollFd<'_>> = Vec::new();
+    for pipe in streams.iter().filter(|stream| listened(stream)).filter_map(|stream| stream.pipe.as_ref()) {
+        polled.push(PollFd::new(pipe, PollFlags::IN));
     }
-    ready
+    let of_streams = polled.len();
+    relays.iter().for_each(|relay| relay.polled(&mut polled));
+    if poll(&mut polled, time.as_ref()).is_err() {
+        return Ready { streams: vec![false; streams.len()], relays: false }; // interrupted: the caller comes again
+    }
+    let mut events = polled.iter().map(|each| !each.revents().is_empty());
+    let mut of_streams = events.by_ref().take(of_streams);
+    let ready = streams.iter().map(|stream| listened(stream) && of_streams.next().unwrap_or(false)).collect();
+    Ready { streams: ready, relays: events.any(|ready| ready) }
 }

@@ -16,6 +16,7 @@ use crate::document::{self, Document};
 use crate::failure::{At, Failure, Step};
 use crate::identity::{AsUser, start_time};
 use crate::pump::{Stream, pump};
+use crate::relay::{self, Relay};
 use crate::ring::Ring;
 use crate::sockets::{self, Listening};
 use crate::status::{Started, StatusFile};
@@ -89,7 +90,8 @@ fn keep(document: &Document, report: OwnedFd) {
 struct Running {
     started: Started,
     status: StatusFile,
-    streams: [Stream; 2],
+    streams: Vec<Stream>,
+    relays: Vec<Relay>,
     null: File,
     /// Its end tells the child that the launcher is gone.
     _go: File,
@@ -99,10 +101,15 @@ fn start(document: &Document, sockets: &mut Vec<Listening>, report: &File) -> Re
     let null = leave_caller()?;
     let mut status = StatusFile::take(&document.status_file)?;
     for socket in &document.sockets {
-        sockets.push(sockets::listen(socket)?);
+        let relayed = document.relays.iter().any(|relay| relay.fd == socket.fd);
+        sockets.push(sockets::listen(socket, relayed)?);
     }
     let console = open_console(document)?;
     let stderr = open_ring(&document.stderr_log.path, document.stderr_log.max_bytes, Step::StderrLog)?;
+    let mut rings = Vec::new();
+    for fifo in &document.fifos {
+        rings.push(open_ring(&fifo.log.path, fifo.log.max_bytes, Step::Fifos)?);
+    }
     if let Some(folder) = &document.cgroup {
         place::join_cgroup(folder)?;
     }
@@ -115,7 +122,8 @@ fn start(document: &Document, sockets: &mut Vec<Listening>, report: &File) -> Re
     let proc =
         open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Step::Jail, "/proc")?;
     place::unshare_rest()?;
-    jail::enter(document)?;
+    let fifos = jail::enter(document)?;
+    let relays = relay::prepare(document, sockets)?;
     let child = vmm::fork(document, sockets)?;
     let started = identify(document, &proc, &child)?;
     // From here the keeper can't do more than the VMM may.
@@ -129,8 +137,10 @@ fn start(document: &Document, sockets: &mut Vec<Listening>, report: &File) -> Re
             Err(failure)
         }
         Ok((go, out, err)) => {
-            let streams = [Stream::new(out, console, CONSOLE_RATE), Stream::new(err, stderr, STDERR_RATE)];
-            Ok(Running { started, status, streams, null, _go: go })
+            let mut streams = vec![Stream::new(out, console, CONSOLE_RATE), Stream::new(err, stderr, STDERR_RATE)];
+            let more = fifos.into_iter().zip(rings).map(|(fifo, ring)| Stream::fifo(fifo, ring, STDERR_RATE));
+            streams.extend(more);
+            Ok(Running { started, status, streams, relays, null, _go: go })
         }
     }
 }
@@ -194,8 +204,8 @@ fn identify(document: &Document, proc: &OwnedFd, child: &Waiting) -> Result<Star
 }
 
 fn finish(running: Running) {
-    let Running { started, mut status, streams, null, _go } = running;
-    pump(streams, &null);
+    let Running { started, mut status, streams, relays, null, _go } = running;
+    pump(streams, relays, &null);
     let mut raw = 0;
     // SAFETY: a valid pointer; the child is ours and not waited for elsewhere.
     while unsafe { libc::waitpid(started.pid, &mut raw, 0) } == -1 {

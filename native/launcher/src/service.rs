@@ -10,7 +10,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change,
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::failure::{At, Failure, Step};
-use crate::privileges;
+use crate::{privileges, reap};
 
 struct Options {
     uid: u32,
@@ -25,6 +25,8 @@ pub fn service(words: &[&str]) -> Result<ExitCode, Failure> {
     let split = words.iter().position(|word| *word == "--").ok_or_else(usage)?;
     let (options, command) = (parse(&words[..split])?, &words[split + 1..]);
     let (program, arguments) = command.split_first().ok_or_else(usage)?;
+    // Whoever had this uid before is gone, be it an earlier start of this service that left something behind.
+    reap::end_all(options.uid, options.uid + 1)?;
     // SAFETY: this process has one thread.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.at(Step::Jail, "unshare")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).at(Step::Jail, "make / private")?;
@@ -54,7 +56,7 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
         }
     }
     match (uid, gid, app, at) {
-        (Some(uid), Some(gid), Some(app), Some(at)) if uid != 0 && gid != 0 => Ok(Options { uid, gid, group, app, at }),
+        (Some(uid), Some(gid), Some(app), Some(at)) if uid != 0 && uid != u32::MAX && gid != 0 => Ok(Options { uid, gid, group, app, at }),
         _ => Err(usage()),
     }
 }

@@ -18,13 +18,15 @@ const FIRST_FREE: i32 = 64;
 pub struct Listening {
     pub fd: OwnedFd,
     pub target: i32,
+    /// The keeper's, not the VMM's.
+    pub relayed: bool,
     folder: OwnedFd,
     name: std::ffi::OsString,
     uid: u32,
     gid: u32,
 }
 
-pub fn listen(socket: &Socket) -> Result<Listening, Failure> {
+pub fn listen(socket: &Socket, relayed: bool) -> Result<Listening, Failure> {
     let _user = AsUser::become_user(socket.uid, socket.gid, Step::Sockets)?;
     let (folder, name) = folder_of(&socket.path, Step::Sockets)?;
     clear(&folder, name, Step::Sockets)?;
@@ -41,7 +43,7 @@ pub fn listen(socket: &Socket) -> Result<Listening, Failure> {
     }
     // SAFETY: `high` was just made and nobody else owns it.
     let fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(high) };
-    Ok(Listening { fd, target: socket.fd, folder, name: name.to_owned(), uid: socket.uid, gid: socket.gid })
+    Ok(Listening { fd, target: socket.fd, relayed, folder, name: name.to_owned(), uid: socket.uid, gid: socket.gid })
 }
 
 impl Listening {

@@ -78,7 +78,7 @@ fn become_vmm(
     hand_over(stdout.as_fd().as_raw_fd(), 1)?;
     hand_over(stderr.as_fd().as_raw_fd(), 2)?;
     close_rest_on_exec()?;
-    for socket in sockets {
+    for socket in sockets.iter().filter(|socket| !socket.relayed) {
         hand_over(socket.fd.as_raw_fd(), socket.target)?;
     }
     reset_signals()?;

@@ -14,6 +14,7 @@ export type NodeErrorCode =
   | "not-prepared"
   | "running"
   | "no-blob"
+  | "no-vmm"
   | "launch-failed"
   | "kill-failed"
   | "netns-failed"

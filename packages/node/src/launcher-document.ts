@@ -2,6 +2,7 @@ import { dirname } from "node:path";
 import { jail, type LaunchRequest } from "@exai/api/host";
 import { blobPath } from "./blobs.ts";
 import type { VmContext } from "./context.ts";
+import { NodeError } from "./errors.ts";
 
 const logBytes = { console: 1 << 20, vmm: 128 << 10 } as const;
 
@@ -21,6 +22,7 @@ export function launchLimits(request: LaunchRequest) {
 /** The document that the launcher reads; native/launcher/src/document.rs has its shape. */
 export function launcherDocument(vm: VmContext, request: LaunchRequest): object {
   const { paths, record, place, tenant, config } = vm;
+  const vmm = executable(vm, request);
   const blobs = request.files.map(({ blob, target }) => ({
     source: blobPath(config.imageStore, blob),
     target,
@@ -29,11 +31,11 @@ export function launcherDocument(vm: VmContext, request: LaunchRequest): object 
   return {
     tag: request.lifetime,
     ...place,
-    vmm: config.qemu,
+    vmm,
     argv: request.argv,
     binds: [...blobs, { source: paths.disk, target: jail.disk, readOnly: false }],
     devices: request.kvm ? ["/dev/kvm"] : [],
-    systemFolders: systemFolders(config.qemu),
+    ...(request.vmm === "qemu" ? { systemFolders: systemFolders(vmm) } : firecrackerJail(vm, request)),
     sockets: [
       { fd: jail.channelFd, path: paths.channelSocket(tenant), ...vm.channel, mode: 0o600 },
       { fd: jail.monitorFd, path: paths.monitorSocket(tenant), ...config.broker, mode: 0o600 },
@@ -49,6 +51,29 @@ export function launcherDocument(vm: VmContext, request: LaunchRequest): object 
       memlockBytes: 65_536,
       nproc: launchLimits(request).pids,
     },
+  };
+}
+
+function executable({ config }: VmContext, { vmm }: LaunchRequest): string {
+  const path = config[vmm];
+  if (path === undefined) throw new NodeError("no-vmm", "this host was started without Firecracker");
+  return path;
+}
+
+/** A static program that finds everything by path; what it makes lies in a small file system in memory. */
+function firecrackerJail({ paths }: VmContext, request: LaunchRequest) {
+  return {
+    systemFolders: [],
+    workFolder: jail.work,
+    texts: [{ target: jail.config, content: request.config ?? "" }],
+    relays: [
+      { fd: jail.channelFd, path: `${jail.vsock}_${jail.channelPort}`, kind: "accept" },
+      { fd: jail.monitorFd, path: jail.api, kind: "dial" },
+    ],
+    fifos: [
+      { path: jail.log, log: { path: paths.firecrackerLog, maxBytes: logBytes.vmm } },
+      { path: jail.metrics, log: { path: paths.firecrackerMetrics, maxBytes: logBytes.vmm } },
+    ],
   };
 }
 

@@ -12,6 +12,8 @@ export function vmPaths(config: Pick<NodeConfig, "vmsFolder" | "runFolder">, wor
     launch: join(folder, "launch.json"),
     status: join(folder, "status.json"),
     vmmLog: join(folder, "vmm.log"),
+    firecrackerLog: join(folder, "firecracker.log"),
+    firecrackerMetrics: join(folder, "metrics.json"),
     /** Parents of what others own. */
     channelFolder: (tenant: TenantId) => join(config.runFolder, "t", tenant, "vm"),
     monitorFolder: (tenant: TenantId) => join(config.runFolder, "m", tenant),

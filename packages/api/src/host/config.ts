@@ -15,6 +15,7 @@ export const nodeConfig = z.strictObject({
   /** The static launcher and the VMM. */
   launcher: absolutePath,
   qemu: absolutePath,
+  firecracker: absolutePath.optional(),
   /** Uids for VMs: first and count. */
   vmUids: z.strictObject({ first: id, count: z.int().min(1).max(65_536) }),
   broker: owner,

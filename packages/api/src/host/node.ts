@@ -22,10 +22,12 @@ export const prepareRequest = z.strictObject({
 export const launchRequest = z.strictObject({
   workspace: workspaceId,
   lifetime: lifetimeId,
-  vmm: z.enum(["qemu"]),
+  vmm: z.enum(["qemu", "firecracker"]),
   /** The VMM's arguments. Not trusted: the jail bounds what they can do (own uid, namespaces, only the files below). */
   argv: z.array(z.string().max(4096)).max(200),
   files: z.array(guestFile).max(8),
+  /** For a VMM that reads its configuration from a file: what `jail.config` holds. Trusted as little as `argv`. */
+  config: z.string().max(65_536).optional(),
   /** Give /dev/kvm to the jail. */
   kvm: z.boolean(),
   cpus: z.int().min(limits.cpus.min).max(limits.cpus.max),
@@ -42,6 +44,15 @@ export const jail = {
   channelFd: 10,
   /** A listening UNIX socket for the VMM's control protocol (QMP); the broker owns its path. */
   monitorFd: 11,
+  /** For Firecracker, which makes and finds its sockets by path: the launcher joins the two above with these. */
+  config: "/vm/config",
+  work: "/run",
+  api: "/run/api.sock",
+  vsock: "/run/v.sock",
+  log: "/run/log",
+  metrics: "/run/metrics",
+  /** Port of the host that the guest's agent dials. */
+  channelPort: 1024,
 } as const;
 
 export const vmStatus = z.strictObject({
@@ -63,7 +74,7 @@ const none = z.strictObject({});
 export const nodeContract = {
   /** Makes uid, namespace, cgroup, folder and disk. Codes: `disk-full`, `uids-exhausted`, `disk-size`, `name-taken`. */
   prepare: { request: prepareRequest, response: vmStatus },
-  /** Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `launch-failed`. */
+  /** Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `no-vmm`, `launch-failed`. */
   launch: { request: launchRequest, response: vmStatus },
   /** SIGKILL, then waits for the end. Nothing happens when it does not run. */
   kill: { request: one, response: vmStatus },

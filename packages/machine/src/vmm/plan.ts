@@ -22,7 +22,7 @@ export interface MachineSize {
 export type Accelerator = { readonly kind: "kvm" } | { readonly kind: "tcg"; readonly tscKhz: number };
 
 /** How to start a VMM, without who for: what a driver's pure planning function returns. */
-export type LaunchPlan = Pick<LaunchRequest, "vmm" | "argv" | "files" | "kvm" | "cpus" | "memoryMib">;
+export type LaunchPlan = Pick<LaunchRequest, "vmm" | "argv" | "files" | "config" | "kvm" | "cpus" | "memoryMib">;
 
 /** Where the VMM sees its files, inside its jail. */
 export const jailPaths = { kernel: "/vm/kernel", initramfs: "/vm/initramfs", rootfs: "/vm/rootfs" } as const;

@@ -1,0 +1,38 @@
+import { z } from "zod";
+
+// Firecracker's API as its specification has it (src/firecracker/swagger/firecracker.yaml of 1.12), as far as it is used.
+
+/** A token bucket: `size` tokens, filled again in `refill_time` milliseconds, and `one_time_burst` more at the start. */
+const tokenBucket = z.strictObject({
+  size: z.int().min(1),
+  refill_time: z.int().min(1),
+  one_time_burst: z.int().min(0).optional(),
+});
+const rateLimiter = z.strictObject({ bandwidth: tokenBucket.optional(), ops: tokenBucket.optional() });
+
+const drive = z.strictObject({
+  drive_id: z.string().regex(/^\w{1,64}$/),
+  path_on_host: z.string(),
+  is_root_device: z.boolean(),
+  is_read_only: z.boolean(),
+  cache_type: z.enum(["Unsafe", "Writeback"]),
+  io_engine: z.enum(["Sync", "Async"]),
+  rate_limiter: rateLimiter,
+});
+
+/** The file that `--config-file` names. */
+export const firecrackerConfig = z.strictObject({
+  "boot-source": z.strictObject({ kernel_image_path: z.string(), initrd_path: z.string(), boot_args: z.string() }),
+  "machine-config": z.strictObject({
+    vcpu_count: z.int().min(1).max(32),
+    mem_size_mib: z.int().min(1),
+    smt: z.boolean(),
+  }),
+  drives: z.array(drive),
+  vsock: z.strictObject({ guest_cid: z.int().min(3), uds_path: z.string() }),
+  entropy: z.strictObject({ rate_limiter: rateLimiter }),
+  balloon: z.strictObject({ amount_mib: z.int().min(0), deflate_on_oom: z.boolean() }),
+  logger: z.strictObject({ log_path: z.string(), level: z.enum(["Error", "Warning", "Info"]) }),
+  metrics: z.strictObject({ metrics_path: z.string() }),
+});
+export type FirecrackerConfig = z.infer<typeof firecrackerConfig>;

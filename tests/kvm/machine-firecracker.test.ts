@@ -1,0 +1,4 @@
+import { describeMachineContract } from "@exai/machine/contract";
+import { firecrackerDriver } from "./machine-kvm.ts";
+
+describeMachineContract("Firecracker, KVM", firecrackerDriver);

@@ -1,0 +1,4 @@
+import { describeMachineContract } from "@exai/machine/contract";
+import { qemuKvmDriver } from "./machine-kvm.ts";
+
+describeMachineContract("QEMU, KVM", qemuKvmDriver);
