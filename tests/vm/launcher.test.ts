@@ -328,6 +328,36 @@ test("kill means exactly one process", async () => {
   expect(alive(report.startTime)).toBe(false);
 });
 
+test("what a service put aside ends before it starts again, and when its uid is given up", async () => {
+  await using fixture = new LauncherFixture();
+  const [uid, neighbour] = [3_100_000_010, 3_100_000_011];
+  const at = join(fixture.root, "app");
+  mkdirSync(at);
+  const service = (id: number, script: string) =>
+    execFileSync(launcher, [
+      ...["service", "--uid", String(id), "--gid", String(id), "--app", fixture.channel, "--at", at],
+      ...["--", "/bin/sh", "-c", script],
+    ]);
+  const reap = (first: number, count: number) =>
+    execFileSync(launcher, ["reap", "--first", String(first), "--count", String(count)]);
+  const putAside = "for i in 1 2 3; do (setsid sleep 300 >/dev/null 2>&1 </dev/null &); done";
+  try {
+    for (const each of [uid, neighbour]) service(each, putAside);
+    expect(await until(() => processesOf(uid).length === 3 && processesOf(neighbour).length === 3)).toBe(true);
+    service(uid, "exit 0");
+    expect([processesOf(uid).length, processesOf(neighbour).length]).toEqual([0, 3]);
+    // One that runs away by forking.
+    service(uid, "(setsid sh -c 'while :; do (sleep 0.01 &) ; done' >/dev/null 2>&1 </dev/null &)");
+    expect(await until(() => processesOf(uid).length > 2)).toBe(true);
+    reap(uid, 1);
+    await sleep(100);
+    expect([processesOf(uid).length, processesOf(neighbour).length]).toEqual([0, 3]);
+  } finally {
+    reap(uid, 2);
+  }
+  expect(processesOf(neighbour)).toEqual([]);
+});
+
 const statusField = (proc: string, name: string): string =>
   new RegExp(`^${name}:[ \\t]*(.*?)\\s*$`, "m").exec(readFileSync(`${proc}/status`, "utf8"))?.[1] ?? "missing";
 

@@ -14,7 +14,8 @@ const MOST: u32 = 1000;
 
 /// `reap --first U --count N`
 pub fn reap(words: &[&str]) -> Result<ExitCode, Failure> {
-    let usage = || Failure::new(Step::Usage, "usage: exai-launcher reap --first U --count N (at most 1000, none of them root)");
+    let usage =
+        || Failure::new(Step::Usage, "usage: exai-launcher reap --first U --count N (at most 1000, none of them root)");
     let ["--first", first, "--count", count] = words else { return Err(usage()) };
     let (first, count): (u32, u32) = (first.parse().map_err(|_| usage())?, count.parse().map_err(|_| usage())?);
     let end = first.checked_add(count).ok_or_else(usage)?;

@@ -56,7 +56,9 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
         }
     }
     match (uid, gid, app, at) {
-        (Some(uid), Some(gid), Some(app), Some(at)) if uid != 0 && uid != u32::MAX && gid != 0 => Ok(Options { uid, gid, group, app, at }),
+        (Some(uid), Some(gid), Some(app), Some(at)) if uid != 0 && uid != u32::MAX && gid != 0 => {
+            Ok(Options { uid, gid, group, app, at })
+        }
         _ => Err(usage()),
     }
 }

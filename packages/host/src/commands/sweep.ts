@@ -8,6 +8,7 @@ import { type Home, openHome } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
 import { SupervisedChild } from "../supervisor/child.ts";
 import { nodePlan } from "../supervisor/plans.ts";
+import { reapServices } from "../supervisor/reap.ts";
 import { makeRunFolders, removeRunFolders } from "../supervisor/run-folder.ts";
 import { launcherPath } from "./up.ts";
 
@@ -18,6 +19,8 @@ import { launcherPath } from "./up.ts";
 export async function sweep(path: string): Promise<void> {
   const home = openHome(path, Date.now());
   if (existsSync(home.paths.hostAnchor)) await removeVms(home);
+  // Before its uids may become somebody else's.
+  await reapServices(launcherPath(), home.uidBase);
   removeRunFolders(home);
 }
 

@@ -1,4 +1,4 @@
-import type { Logger } from "@exai/base";
+import { describeError, type Logger } from "@exai/base";
 import { createIpcClient, type IpcClient, serveIpc } from "@exai/ipc";
 import { brokerContract, type StackStatus, supervisorContract } from "../contracts.ts";
 import { enrolledTenants } from "../enrol/tenants.ts";
@@ -10,6 +10,7 @@ import { serveMetrics } from "./metrics.ts";
 import { notProtected } from "./not-protected.ts";
 import { brokerPlan, channelPlan, controlPlan, nodePlan, type StackOptions } from "./plans.ts";
 import { pssMib } from "./pss.ts";
+import { reapServices } from "./reap.ts";
 import { makeRunFolders, removeRunFolders } from "./run-folder.ts";
 
 export interface StackFacts {
@@ -137,6 +138,10 @@ export class Stack implements AsyncDisposable {
     if (!this.#keepVms) await this.#broker.call("drain", {}, { timeoutMs: 60_000 }).catch(() => undefined);
     this.#broker[Symbol.dispose]();
     await this.#stopChildren();
+    const { launcher, home } = this.#options;
+    await reapServices(launcher, home.uidBase).catch((error: unknown) =>
+      this.#facts.logger.log("error", "a process of a service stayed", { error: describeError(error) }),
+    );
     for (const each of this.#servers) await each[Symbol.asyncDispose]();
     if (!this.#keepVms) removeRunFolders(this.#options.home);
   }
