@@ -6,6 +6,7 @@ import { dialGuest, type GuestSession, probeKvm } from "@exai/machine";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sh } from "../../packages/machine/src/contract/guest.ts";
 import { firecracker as pinned } from "../../tools/nested-host/firecracker.ts";
+import { releaseKeys } from "../vm/machine-images.ts";
 import { BareFirecracker } from "./bare-firecracker.ts";
 import { firecrackerCommandLine } from "./command-line.ts";
 import { digestOf, sampleOf } from "./proc-sample.ts";
@@ -26,7 +27,12 @@ afterAll(() => {
 
 it("KVM boots a guest to 64-bit user space, as our own probe sees it", async () => {
   const startMs = performance.now();
-  const answer = await probeKvm({ imageStore, memoryFile: join(folder, "kvm.json"), timeoutMs: 120_000 });
+  const answer = await probeKvm({
+    imageStore,
+    releaseKeys: releaseKeys(),
+    memoryFile: join(folder, "kvm.json"),
+    timeoutMs: 120_000,
+  });
   evidence["kvm"] = { ...answer, ms: Math.round(performance.now() - startMs) };
   expect(answer).toEqual({ works: true, reason: expect.stringContaining("64-bit user space") });
 });

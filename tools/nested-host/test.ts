@@ -33,7 +33,9 @@ async function choosePlace(say: (text: string) => void): Promise<Place> {
   const folder = mkdtempSync(join(tmpdir(), "exai-kvm-"));
   try {
     const memoryFile = join(folder, "probe.json");
-    const { works, reason } = await probeKvm({ imageStore: cachePaths().images, memoryFile });
+    const { images: imageStore, release } = cachePaths();
+    const releaseKeys = [readFileSync(join(release, "release.pub"), "utf8").trim()];
+    const { works, reason } = await probeKvm({ imageStore, releaseKeys, memoryFile });
     say(works ? `suites run on this machine: ${reason}` : `suites run in a nested host, since ${reason}`);
     return works ? thisPlace : nestedPlace;
   } finally {

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { chooseAccelerator } from "../doctor/accelerator.ts";
 import { type Check, type CheckResult, runCheck } from "../doctor/check.ts";
 import { hostChecks } from "../doctor/host-checks.ts";
+import { releaseKeysToBe } from "../enrol/releases.ts";
 import { findHome } from "../home/home.ts";
 import type { HomePaths } from "../home/paths.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
@@ -42,7 +43,7 @@ function kvmCheck(imageStore: string, home: HomePaths | undefined): Check {
     remedy:
       "enable virtualisation in the firmware, or use a host that is not itself a VM without nested virtualisation",
     async look() {
-      const chosen = await chooseAccelerator(imageStore, home?.probe);
+      const chosen = await chooseAccelerator(imageStore, releaseKeysToBe(imageStore, home?.releases), home?.probe);
       return {
         ok: chosen.accelerator === "kvm",
         found: chosen.accelerator === "kvm" ? chosen.reason : `emulation: development only – ${chosen.reason}`,

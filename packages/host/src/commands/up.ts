@@ -1,4 +1,4 @@
-import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { createLogger, describeError } from "@exai/base";
@@ -6,6 +6,7 @@ import { createIpcClient } from "@exai/ipc";
 import { type StackStatus, supervisorContract } from "../contracts.ts";
 import { chooseAccelerator } from "../doctor/accelerator.ts";
 import { enrolHost } from "../enrol/host.ts";
+import { enrolReleaseKeys, releaseKeys } from "../enrol/releases.ts";
 import { createLocalTenant, enrolledTenants } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
 import { startDetached } from "../exec.ts";
@@ -58,7 +59,7 @@ async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, n
   const host = await enrolHost(home, nowMs);
   enrolReleaseKeys(options.imageStore, home.paths.releases);
   if (enrolledTenants(home).length === 0) createLocalTenant(home, options.tenant ?? "local", host, options.imageStore);
-  const chosen = await chooseAccelerator(options.imageStore, home.paths.probe);
+  const chosen = await chooseAccelerator(options.imageStore, releaseKeys(home.paths.releases), home.paths.probe);
   if (options.production && chosen.accelerator === "tcg") {
     throw new HostError("platform", `production needs KVM: ${chosen.reason}; see 'exai doctor'`);
   }
@@ -76,18 +77,6 @@ async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, n
     capacity: { memoryMib, vms: Math.max(64, cpus().length * 32) },
   };
   return { options: result, reason: chosen.reason };
-}
-
-/**
- * On one machine, set-up made the release key and whoever runs it is the operator: the key beside the store is taken
- * as anchor once. Later changes are an enrolment of their own, since an image store must not name its own judge.
- */
-function enrolReleaseKeys(imageStore: string, releases: string): void {
-  if (readdirSync(releases).some((file) => file.endsWith(".pub"))) return;
-  const key = join(imageStore, "..", "release", "release.pub");
-  if (!existsSync(key)) throw new HostError("missing", `${key} is missing; run 'make build' first`);
-  mkdirSync(releases, { recursive: true });
-  copyFileSync(key, join(releases, "local.pub"));
 }
 
 export const launcherPath = (): string =>

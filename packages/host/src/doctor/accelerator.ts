@@ -12,9 +12,10 @@ export interface ChosenAccelerator {
  */
 export async function chooseAccelerator(
   imageStore: string,
+  releaseKeys: readonly string[],
   memoryFile: string | undefined,
 ): Promise<ChosenAccelerator> {
-  const probe = await probeKvm({ imageStore, memoryFile });
+  const probe = await probeKvm({ imageStore, releaseKeys, memoryFile });
   const tscKhz = await hostTscKhz({ memoryFile: memoryFile && `${memoryFile}.tsc` });
   if (probe.works) return { accelerator: "kvm", reason: "a guest booted to 64-bit user space under KVM", tscKhz };
   return { accelerator: "tcg", reason: `${probe.reason}; emulation is for development only`, tscKhz };

@@ -1,9 +1,9 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { ChannelConfig, ControlConfig, HostAnchor, NodeConfig } from "@exai/api/host";
 import type { BrokerConfig } from "../broker/config.ts";
 import { channelName, issueChannelCertificate } from "../enrol/certificates.ts";
 import { readPrivateKey } from "../enrol/keys.ts";
+import { releaseKeys } from "../enrol/releases.ts";
 import type { EnrolledTenant } from "../enrol/tenants.ts";
 import type { Home } from "../home/home.ts";
 import { runPaths, uidOffsets } from "../home/paths.ts";
@@ -117,12 +117,4 @@ const owner = (id: number) => ({ uid: id, gid: id });
 
 function plan(o: StackOptions, name: string, argv: ChildPlan["argv"], config: () => Promise<unknown>): ChildPlan {
   return { name, argv, config, logFile: join(o.home.paths.logs, `${name}.log`) };
-}
-
-/** Public keys that may sign images, PEM or base64url; one file each, put there by enrolment. */
-export function releaseKeys(folder: string): string[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .filter((file) => file.endsWith(".pub"))
-    .map((file) => readFileSync(join(folder, file), "utf8").trim());
 }

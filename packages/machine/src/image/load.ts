@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { imageIndex, imageStorePaths } from "@exai/api/host";
+import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host";
 import { errorCode } from "@exai/base";
 import type { BootFiles } from "../vmm/plan.ts";
 import { BlobVerifier } from "./blobs.ts";
@@ -32,17 +32,7 @@ export async function loadImage(
   releaseKeys: readonly string[],
   blobs: BlobVerifier = remembered,
 ): Promise<VerifiedImage> {
-  if (!/^[0-9a-f]{64}$/.test(digest)) throw refuse("an image is named by 64 lower-case hex digits");
-  const bytes = await read(join(store, imageStorePaths.manifest(digest)), `there is no image ${short(digest)} here`);
-  if (createHash("sha256").update(bytes).digest("hex") !== digest) {
-    throw refuse(`the manifest of image ${short(digest)} was changed: its digest differs`);
-  }
-  const unsigned = `image ${short(digest)} is not signed`;
-  verifySignature(bytes, await read(join(store, imageStorePaths.signatures(digest)), unsigned), releaseKeys);
-  const manifest = parseManifest(bytes);
-  if (manifest.architecture !== architecture) {
-    throw refuse(`image ${manifest.name} is for ${manifest.architecture}, this host is ${architecture}`);
-  }
+  const manifest = await loadManifest(store, digest, releaseKeys);
   const [kernel, initramfs, rootfs] = await Promise.all([
     blobs.verify(store, manifest.kernel, "kernel"),
     blobs.verify(store, manifest.initramfs, "initramfs"),
@@ -59,6 +49,29 @@ export async function loadImage(
     commandLine: manifest.commandLine,
     paths: { kernel, initramfs, rootfs },
   };
+}
+
+/**
+ * The manifest alone, with its signature: none of the files that it names was looked at.
+ * @throws MachineError `refused-image`: unknown, unsigned, or of another architecture
+ */
+export async function loadManifest(
+  store: string,
+  digest: string,
+  releaseKeys: readonly string[],
+): Promise<ImageManifest> {
+  if (!/^[0-9a-f]{64}$/.test(digest)) throw refuse("an image is named by 64 lower-case hex digits");
+  const bytes = await read(join(store, imageStorePaths.manifest(digest)), `there is no image ${short(digest)} here`);
+  if (createHash("sha256").update(bytes).digest("hex") !== digest) {
+    throw refuse(`the manifest of image ${short(digest)} was changed: its digest differs`);
+  }
+  const unsigned = `image ${short(digest)} is not signed`;
+  verifySignature(bytes, await read(join(store, imageStorePaths.signatures(digest)), unsigned), releaseKeys);
+  const manifest = parseManifest(bytes);
+  if (manifest.architecture !== architecture) {
+    throw refuse(`image ${manifest.name} is for ${manifest.architecture}, this host is ${architecture}`);
+  }
+  return manifest;
 }
 
 /**

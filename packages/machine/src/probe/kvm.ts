@@ -1,16 +1,18 @@
-import { createHash } from "node:crypto";
-import { access, constants, readFile } from "node:fs/promises";
+import { access, constants, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { imageIndex, imageStorePaths } from "@exai/api/host";
+import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host";
 import { startProgram } from "../exec.ts";
-import { BlobVerifier } from "../image/blobs.ts";
-import { parseManifest } from "../image/manifest.ts";
+import { copyBlob } from "../image/blobs.ts";
+import { loadManifest } from "../image/load.ts";
 import { rememberPerBoot } from "./memory.ts";
 
 export interface KvmProbeOptions {
-  /** Folder of the image store: the kernel and initramfs of any image there are booted. */
+  /** Folder of the image store: the kernel and initramfs of an image there are booted. */
   imageStore: string;
+  /** Only of an image that one of these signed: QEMU runs with the caller's rights, and that is root. */
+  releaseKeys: readonly string[];
   /** Where the answer is kept, for this boot of the host, if anywhere. */
   memoryFile: string | undefined;
   timeoutMs?: number;
@@ -52,11 +54,17 @@ async function probe(options: KvmProbeOptions): Promise<Tried> {
   } catch {
     return { works: false, tried: false, reason: `${device} does not exist or may not be opened` };
   }
-  const boot = await findBoot(options.imageStore);
-  if (boot === undefined) {
-    return { works: false, tried: false, reason: `there is no image in ${options.imageStore} to try KVM with` };
+  const folder = await mkdtemp(join(tmpdir(), "exai-boot-probe-"));
+  try {
+    const boot = await findBoot(options, folder);
+    if (boot !== undefined) {
+      return await tryBoot(boot, options.qemu ?? "/usr/bin/qemu-system-x86_64", options.timeoutMs ?? 5000);
+    }
+  } finally {
+    await rm(folder, { recursive: true });
   }
-  return tryBoot(boot, options.qemu ?? "/usr/bin/qemu-system-x86_64", options.timeoutMs ?? 5000);
+  const reason = `there is no image in ${options.imageStore} that an enrolled release key signed, to try KVM with`;
+  return { works: false, tried: false, reason };
 }
 
 interface Boot {
@@ -66,25 +74,26 @@ interface Boot {
 }
 
 /** A kernel of ours if there is one: it is up in a fraction of the time that the distribution's takes. */
-async function findBoot(store: string): Promise<Boot | undefined> {
-  const digests = await readIndex(store);
-  const blobs = new BlobVerifier();
-  let stock: Boot | undefined;
-  for (const digest of digests) {
+async function findBoot({ imageStore, releaseKeys }: KvmProbeOptions, folder: string): Promise<Boot | undefined> {
+  const found: ImageManifest[] = [];
+  for (const digest of await readIndex(imageStore)) {
+    // A broken or foreign image is reported where it is used; here the next one will do.
+    const manifest = await loadManifest(imageStore, digest, releaseKeys).catch(() => undefined);
+    if (manifest !== undefined) found.push(manifest);
+  }
+  const isStock = (manifest: ImageManifest) => manifest.kernelFlavor === "stock";
+  const ordered = [...found.filter((each) => !isStock(each)), ...found.filter(isStock)];
+  for (const [at, manifest] of ordered.entries()) {
+    const boot = { kernel: join(folder, `kernel-${at}`), initramfs: join(folder, `initramfs-${at}`) };
     try {
-      const bytes = await readFile(join(store, imageStorePaths.manifest(digest)));
-      if (createHash("sha256").update(bytes).digest("hex") !== digest) continue;
-      const manifest = parseManifest(bytes);
-      const kernel = await blobs.verify(store, manifest.kernel, "kernel");
-      const initramfs = await blobs.verify(store, manifest.initramfs, "initramfs");
-      const boot = { kernel, initramfs, acpi: manifest.kernelFlavor === "stock" };
-      if (!boot.acpi) return boot;
-      stock ??= boot;
+      await copyBlob(imageStore, manifest.kernel, "kernel", boot.kernel);
+      await copyBlob(imageStore, manifest.initramfs, "initramfs", boot.initramfs);
+      return { ...boot, acpi: isStock(manifest) };
     } catch {
-      // A broken image is reported where it is used; here the next one will do.
+      // As above.
     }
   }
-  return stock;
+  return undefined;
 }
 
 async function readIndex(store: string): Promise<string[]> {

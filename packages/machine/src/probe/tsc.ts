@@ -38,7 +38,16 @@ async function measure(qemu: string): Promise<number> {
     const bios = join(folder, "bios");
     await writeFile(bios, tscBios());
     const argv = ["-M", "microvm,acpi=off,isa-serial=on", "-accel", "tcg,tb-size=1", "-m", "8M", "-bios", bios];
-    const plain = ["-nodefaults", "-no-user-config", "-display", "none", "-chardev", "stdio,id=s,signal=off"];
+    const sandbox = ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
+    const plain = [
+      ...sandbox,
+      "-nodefaults",
+      "-no-user-config",
+      "-display",
+      "none",
+      "-chardev",
+      "stdio,id=s,signal=off",
+    ];
     await using running = await startProgram(qemu, [...argv, ...plain, "-serial", "chardev:s"], 10);
     return await rate(running);
   } finally {
