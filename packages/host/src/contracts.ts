@@ -33,6 +33,7 @@ export const stackStatus = z.strictObject({
   version: z.string(),
   startedAt: z.iso.datetime(),
   ready: z.boolean(),
+  vmm: z.string(),
   accelerator: z.enum(["kvm", "tcg"]),
   acceleratorReason: z.string(),
   production: z.boolean(),

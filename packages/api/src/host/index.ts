@@ -11,6 +11,7 @@ export {
 } from "./anchors.ts";
 export { type ChannelConfig, channelConfig, channelContract } from "./channel.ts";
 export { type ControlConfig, controlConfig, type NodeConfig, nodeConfig } from "./config.ts";
+export { type FirecrackerConfig, firecrackerConfig } from "./firecracker.ts";
 export {
   type ImageBlob,
   type ImageIndex,

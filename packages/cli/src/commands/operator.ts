@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { homeFolder } from "../context.ts";
-import { parseMemory } from "../text/parse.ts";
+import { parseMemory, parseSha256 } from "../text/parse.ts";
 import type { CommandContext, Register } from "./common.ts";
 
 interface HostIo {
@@ -8,6 +8,16 @@ interface HostIo {
   stderr(text: string): void;
   readonly json: boolean;
   readonly signal: AbortSignal;
+}
+
+interface UpFlags {
+  detach: boolean;
+  production: boolean;
+  images: string;
+  firecracker?: string;
+  firecrackerSha256?: string;
+  memory?: number;
+  json: boolean;
 }
 
 /** Where set-up puts images; docs/internals/image.md. A stack needs root, so the cache is root's. */
@@ -20,13 +30,15 @@ export const register: Register = (program, context) => {
     .option("-d, --detach", "return when it is up", false)
     .option("--production", "refuse what is for development only", false)
     .option("--images <folder>", "image store", imageStore())
+    .option("--firecracker <path>", "Firecracker's executable, used where KVM works")
+    .option("--firecracker-sha256 <hex>", "its digest, for a release that this build does not know", parseSha256)
     .option("--memory <size>", "memory that may be promised to microVMs", parseMemory)
     .option("--json", "print JSON", false)
     .addHelpText("after", "\nExamples:\n  exai up -d\n  EXAI_HOME=/tmp/demo exai up -d")
-    .action((options: { detach: boolean; production: boolean; images: string; memory?: number; json: boolean }) =>
+    .action((options: UpFlags) =>
       operate(context, options.json, async (io) => {
         const { upCommand } = await import("@exai/host");
-        const { detach, production, memory } = options;
+        const { detach, production, memory, firecracker, firecrackerSha256: sha256 } = options;
         const images = resolve(options.images);
         return await upCommand(
           {
@@ -35,6 +47,7 @@ export const register: Register = (program, context) => {
             production,
             imageStore: images,
             tenant: context.globals().tenant,
+            firecracker: { path: firecracker && resolve(firecracker), sha256 },
             memoryMib: memory,
           },
           io,

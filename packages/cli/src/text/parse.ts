@@ -138,3 +138,8 @@ export function parseCount(text: string): number {
   if (/^\d{1,7}$/.test(text)) return Number(text);
   throw usage(`'${text}' is not a number`);
 }
+
+export function parseSha256(text: string): string {
+  if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase();
+  throw usage(`'${text}' is no SHA-256: it has 64 hexadecimal digits`);
+}

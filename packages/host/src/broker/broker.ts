@@ -156,6 +156,7 @@ export class Broker {
       audit: tenant.audit,
       capacity,
       loadImage,
+      vmm: config.vmm,
       accelerator,
       production: config.production,
       notEnforced: ["core floor"],

@@ -16,6 +16,7 @@ export const brokerConfig = z.strictObject({
   tenants: z
     .array(z.strictObject({ anchor: tenantAnchor, nodeSocket: absolutePath, adminSocket: absolutePath }))
     .max(1000),
+  vmm: z.enum(["qemu", "firecracker"]),
   accelerator: z.enum(["kvm", "tcg"]),
   /** The host's time-stamp counter, for guests that are emulated and can't measure it. */
   tscKhz: z.int().min(1).optional(),

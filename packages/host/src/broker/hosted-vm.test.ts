@@ -5,7 +5,7 @@ import { Capacity } from "./capacity.ts";
 import { HostedVm, type HostedVmOptions } from "./hosted-vm.ts";
 
 /** Notes what was asked of the node agent and the audit log, and answers as if all went well. */
-function vmOf(options: { production: boolean; kernelFlavor: "exai" | "stock" }) {
+function vmOf(options: { production: boolean; kernelFlavor: "exai" | "stock"; vmm?: HostedVmOptions["vmm"] }) {
   const asked: string[] = [];
   const call = async (method: string) => {
     asked.push(method);
@@ -35,6 +35,7 @@ function vmOf(options: { production: boolean; kernelFlavor: "exai" | "stock" }) 
       commandLine: "",
       paths: { kernel: "", initramfs: "", rootfs: "" },
     }),
+    vmm: options.vmm ?? "qemu",
     accelerator: { kind: "kvm" },
     production: options.production,
     notEnforced: [],
@@ -48,7 +49,17 @@ test("production refuses the distribution's kernel before anything is made or wi
   expect(asked).toEqual([]);
 });
 
+test("Firecracker refuses the distribution's kernel, which has no driver for its channel", async () => {
+  const { vm, asked } = vmOf({ production: false, kernelFlavor: "stock", vmm: "firecracker" });
+  await expect(vm.launch()).rejects.toMatchObject({
+    code: "admission",
+    message: expect.stringMatching(/our own kernel/),
+  });
+  expect(asked).toEqual([]);
+});
+
 test.each([
+  { production: true, kernelFlavor: "exai", vmm: "firecracker" },
   { production: true, kernelFlavor: "exai" },
   { production: false, kernelFlavor: "stock" },
 ] as const)("%j boots, and only after its event", async (options) => {

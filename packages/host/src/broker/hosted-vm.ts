@@ -2,7 +2,14 @@ import type { WorkspaceSpec } from "@exai/api";
 import type { channelContract, nodeContract, VmStatus } from "@exai/api/host";
 import { type Clock, errorCode, newLifetimeId, type WorkspaceId } from "@exai/base";
 import { type IpcClient, IpcError } from "@exai/ipc";
-import { type Accelerator, memoryOverheadMib, planQemu, type VerifiedImage } from "@exai/machine";
+import {
+  type Accelerator,
+  type LaunchPlan,
+  memoryOverheadMib,
+  planFirecracker,
+  planQemu,
+  type VerifiedImage,
+} from "@exai/machine";
 import { HostError } from "../errors.ts";
 import type { TenantAudit } from "./audit.ts";
 import type { Capacity } from "./capacity.ts";
@@ -20,6 +27,7 @@ export interface HostedVmOptions {
   audit: TenantAudit;
   capacity: Capacity;
   loadImage(digest: string): Promise<VerifiedImage>;
+  vmm: LaunchPlan["vmm"];
   accelerator: Accelerator;
   production: boolean;
   /** Given for every VM of this host: what can't be held here. */
@@ -34,6 +42,10 @@ export class HostedVm implements Microvm {
   readonly #o: HostedVmOptions;
   #admittedMs: number;
   #launchedMs = 0;
+
+  get vmm(): LaunchPlan["vmm"] {
+    return this.#o.vmm;
+  }
 
   get accelerator(): "kvm" | "tcg" {
     return this.#o.accelerator.kind;
@@ -72,10 +84,13 @@ export class HostedVm implements Microvm {
     if (this.#o.production && image.kernelFlavor !== "exai") {
       throw new HostError("admission", "production does not boot the distribution's kernel; use an image with ours");
     }
+    if (this.#o.vmm === "firecracker" && image.kernelFlavor !== "exai") {
+      throw new HostError("admission", "Firecracker boots our own kernel only; use an image with it");
+    }
     const lifetime = newLifetimeId();
     await this.#o.audit.grant("vm.boot", workspace, { lifetime, image: spec.image });
     await node.call("prepare", { workspace, diskMib: spec.diskMib });
-    const plan = planQemu(image, { cpus: spec.cpus, memoryMib: spec.memoryMib }, this.#o.accelerator);
+    const plan = this.#plan(image);
     const status = await node.call("launch", { workspace, lifetime, ...plan });
     this.#launchedMs = clock.monotonicMs();
     return {
@@ -83,6 +98,12 @@ export class HostedVm implements Microvm {
       notEnforced: [...this.#o.notEnforced, ...status.notEnforced],
       timings: { admitMs: this.#launchedMs - this.#admittedMs },
     };
+  }
+
+  #plan(image: VerifiedImage): LaunchPlan {
+    const { vmm, spec, accelerator } = this.#o;
+    const size = { cpus: spec.cpus, memoryMib: spec.memoryMib };
+    return vmm === "firecracker" ? planFirecracker(image, size) : planQemu(image, size, accelerator);
   }
 
   async awaitReady(signal: AbortSignal) {

@@ -79,7 +79,7 @@ export class HostedWorkspace {
       phase: quarantined ? "quarantined" : state.phase,
       ...(message === undefined ? {} : { message }),
       ...(lifetime === undefined ? {} : { lifetime }),
-      vmm: "qemu",
+      vmm: this.#vm.vmm,
       accelerator: this.#vm.accelerator,
       ...(kernel === undefined ? {} : { kernel }),
       serial: serialOf(ledger),

@@ -27,6 +27,7 @@ export async function readStatus(home: string): Promise<StackStatus> {
 function render(s: StackStatus): string {
   const lines = [
     `exai ${s.version} on ${s.home}, up since ${s.startedAt}${s.ready ? "" : " (starting)"}`,
+    `vmm           ${s.vmm}`,
     `accelerator   ${s.accelerator}: ${s.acceleratorReason}`,
     `control plane ${s.broker?.controlConnected === true ? "connected" : "away: workspaces go on, nothing new is scheduled"}`,
     `tenants       ${s.tenants.map((each) => each.name).join(", ")}`,

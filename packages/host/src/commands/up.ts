@@ -5,6 +5,7 @@ import { createLogger, describeError } from "@exai/base";
 import { createIpcClient } from "@exai/ipc";
 import { type StackStatus, supervisorContract } from "../contracts.ts";
 import { chooseAccelerator } from "../doctor/accelerator.ts";
+import { type FirecrackerChoice, findFirecracker } from "../doctor/firecracker.ts";
 import { enrolHost } from "../enrol/host.ts";
 import { enrolReleaseKeys, releaseKeys } from "../enrol/releases.ts";
 import { createLocalTenant, enrolledTenants } from "../enrol/tenants.ts";
@@ -25,6 +26,8 @@ export interface UpOptions extends HomeOption {
   imageStore: string;
   /** Name of the tenant that a fresh stack gets. */
   tenant?: string | undefined;
+  /** Where KVM works; default: the host's own, if it has one. */
+  firecracker?: FirecrackerChoice;
   /** MiB that may be promised to microVMs; default: the machine's memory less a reserve. */
   memoryMib?: number | undefined;
 }
@@ -71,6 +74,7 @@ async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, n
     imageStore: options.imageStore,
     launcher: launcherPath(),
     qemu: "/usr/bin/qemu-system-x86_64",
+    firecracker: chosen.accelerator === "kvm" ? await findFirecracker(options.firecracker) : undefined,
     accelerator: chosen.accelerator,
     tscKhz: chosen.tscKhz,
     production: options.production,

@@ -16,7 +16,9 @@ export async function chooseAccelerator(
   memoryFile: string | undefined,
 ): Promise<ChosenAccelerator> {
   const probe = await probeKvm({ imageStore, releaseKeys, memoryFile });
+  if (probe.works)
+    return { accelerator: "kvm", reason: "a guest booted to 64-bit user space under KVM", tscKhz: undefined };
+  // Only an emulated guest has to be told it.
   const tscKhz = await hostTscKhz({ memoryFile: memoryFile && `${memoryFile}.tsc` });
-  if (probe.works) return { accelerator: "kvm", reason: "a guest booted to 64-bit user space under KVM", tscKhz };
   return { accelerator: "tcg", reason: `${probe.reason}; emulation is for development only`, tscKhz };
 }

@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import type { ChannelConfig, ControlConfig, HostAnchor, NodeConfig } from "@exai/api/host";
 import type { BrokerConfig } from "../broker/config.ts";
+import type { Firecracker } from "../doctor/firecracker.ts";
 import { channelName, issueChannelCertificate } from "../enrol/certificates.ts";
 import { readPrivateKey } from "../enrol/keys.ts";
 import { releaseKeys } from "../enrol/releases.ts";
@@ -17,6 +18,8 @@ export interface StackOptions {
   imageStore: string;
   launcher: string;
   qemu: string;
+  /** Absent: QEMU runs the microVMs. */
+  firecracker?: Firecracker | undefined;
   accelerator: "kvm" | "tcg";
   tscKhz: number | undefined;
   production: boolean;
@@ -34,6 +37,7 @@ export function nodePlan(o: StackOptions): ChildPlan {
     imageStore: o.imageStore,
     launcher: o.launcher,
     qemu: o.qemu,
+    ...(o.firecracker === undefined ? {} : { firecracker: o.firecracker.path }),
     vmUids: { first: o.home.uidBase + uidOffsets.firstVm, count: uidOffsets.rangeSize - uidOffsets.firstVm },
     broker: owner(o.home.uidBase + uidOffsets.broker),
     tenants: o.tenants.map((each) => ({ tenant: each.anchor.tenant, channel: owner(each.channelUid) })),
@@ -59,6 +63,7 @@ export function brokerPlan(o: StackOptions): ChildPlan {
       nodeSocket: run.nodeSocket(anchor.tenant),
       adminSocket: run.adminSocket(anchor.tenant),
     })),
+    vmm: o.firecracker === undefined ? "qemu" : "firecracker",
     accelerator: o.accelerator,
     ...(o.tscKhz === undefined ? {} : { tscKhz: o.tscKhz }),
     capacity: o.capacity,

@@ -119,6 +119,7 @@ export class Stack implements AsyncDisposable {
       version,
       startedAt: new Date(this.#facts.startedAtMs).toISOString(),
       ready: this.#ready,
+      vmm: o.firecracker === undefined ? "QEMU" : `Firecracker ${o.firecracker.version}`,
       accelerator: o.accelerator,
       acceleratorReason: this.#facts.acceleratorReason,
       production: o.production,

@@ -1,8 +1,7 @@
-import { launchRequest } from "@exai/api/host";
+import { firecrackerConfig, launchRequest } from "@exai/api/host";
 import { newLifetimeId, newWorkspaceId } from "@exai/base";
 import { expect, test } from "vitest";
 import type { BootFiles } from "../plan.ts";
-import { firecrackerConfig } from "./config.ts";
 import { planFirecracker } from "./plan.ts";
 
 const image: BootFiles = {

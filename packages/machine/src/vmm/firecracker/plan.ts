@@ -1,6 +1,5 @@
-import { jail } from "@exai/api/host";
+import { type FirecrackerConfig, jail } from "@exai/api/host";
 import { type BootFiles, jailPaths, type LaunchPlan, type MachineSize } from "../plan.ts";
-import type { FirecrackerConfig } from "./config.ts";
 
 /**
  * Firecracker's configuration for one microVM: two disks, a vsock that only the guest dials, entropy, a balloon, a serial
