@@ -15,8 +15,8 @@ export interface ActorDependencies {
   goal(): { goal: Goal; serial: number };
   /** Milliseconds until the goal changes by itself (TTL). */
   untilChangeMs(): number;
-  /** Durable before it returns. */
-  save(state: Lifecycle): void;
+  /** @throws only for a state that must be durable before the step is taken: that of a boot */
+  save(state: Lifecycle, contains: boolean): void;
   observe(): void;
   warn(message: string, error: unknown): void;
 }
@@ -175,8 +175,9 @@ export class WorkspaceActor {
   }
 
   #to(event: LifecycleEvent): void {
-    this.#state = transition(this.#state, event);
-    this.#deps.save(this.#state);
+    const next = transition(this.#state, event);
+    this.#deps.save(next, event.type !== "boot");
+    this.#state = next;
     this.#deps.observe();
   }
 }

@@ -106,8 +106,10 @@ export class Broker {
     if (hosted === undefined) return this.#admit(tenant, applied, desired);
     if (applied.taken.length > 0) {
       for (const intent of applied.taken) await this.#witness(tenant, intent, applied.ledger);
-      hosted.update({ ledger: applied.ledger, halted: desired.halt });
-    } else if (desired.halt !== hosted.entry.halted) hosted.update({ halted: desired.halt });
+      // Meanwhile its TTL may have fallen due, which nothing undoes.
+      const { ledger } = applyIntents(hosted.entry.ledger, intents, this.#deps.clock.nowMs());
+      hosted.update({ ledger, halted: desired.halt });
+    } else if (hosted.entry.halted && !desired.halt && hosted.mayResume()) hosted.update({ halted: false });
   }
 
   async #admit(tenant: Tenant, { ledger, taken, refused }: Applied, desired: DesiredWorkspace): Promise<void> {
@@ -164,7 +166,7 @@ export class Broker {
     const hosted = new HostedWorkspace(entry, vm, {
       clock,
       nowMs: () => clock.nowMs(),
-      save: (changed) => journal.save(changed),
+      save: (changed, contains) => journal.save(changed, contains),
       tell,
       warn: (message, error) =>
         logger.log("warn", message, { workspace: entry.workspace, reason: describeError(error) }),
@@ -183,9 +185,10 @@ export class Broker {
 
   #setQuarantine(workspace: WorkspaceId, hosted: HostedWorkspace, quarantined: boolean): void {
     if (hosted.entry.quarantined === quarantined || hosted.entry.state.phase === "destroyed") return;
+    if (!hosted.mayFlip()) return; // looked at again with the next answer
     const audit = this.#tenants.get(hosted.entry.tenant)?.audit;
     audit?.contain("workspace.quarantine", workspace, { quarantined: String(quarantined) });
-    hosted.update({ quarantined });
+    hosted.setQuarantine(quarantined);
   }
 
   #refuse(desired: DesiredWorkspace, error: unknown): void {

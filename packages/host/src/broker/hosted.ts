@@ -1,13 +1,15 @@
 import type { Observation } from "@exai/api";
-import type { WorkspaceId } from "@exai/base";
+import { Trickle, type WorkspaceId } from "@exai/base";
 import { applyIntents, type IntentLedger, ttlDueMs } from "@exai/policy";
 import { type Goal, WorkspaceActor } from "./actor.ts";
 import type { HostedVm } from "./hosted-vm.ts";
 import type { JournalEntry } from "./journal.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 
+const retryMs = 2_000;
+
 export interface HostedDependencies {
-  save(entry: JournalEntry): void;
+  save(entry: JournalEntry, contains: boolean): void;
   tell(observation: Observation): void;
   warn(message: string, error: unknown): void;
   nowMs(): number;
@@ -19,6 +21,9 @@ export class HostedWorkspace {
   readonly #vm: HostedVm;
   readonly #actor: WorkspaceActor;
   #entry: JournalEntry;
+  readonly #flips = new Trickle({ burst: 20, everyMs: 60_000 });
+  readonly #resumes = new Trickle({ burst: 20, everyMs: 60_000 });
+  #later: NodeJS.Timeout | undefined;
 
   constructor(
     entry: JournalEntry,
@@ -35,7 +40,7 @@ export class HostedWorkspace {
         vm,
         goal: () => this.#goal(),
         untilChangeMs: () => this.#untilTtlMs(),
-        save: (state) => this.#saveState(state),
+        save: (state, contains) => this.#saveState(state, contains),
         observe: () => deps.tell(this.observation),
         warn: deps.warn,
       },
@@ -51,12 +56,36 @@ export class HostedWorkspace {
     return this.#actor.done;
   }
 
-  /** Takes a new ledger, or the control plane's wish to halt, durably, and wakes the actor. */
-  update(change: Partial<Pick<JournalEntry, "ledger" | "halted" | "quarantined">>): void {
+  /**
+   * Takes a new ledger, or the control plane's wish to halt, and wakes the actor. What starts is durable first; what
+   * contains is taken whether the disk takes it or not.
+   * @throws when what starts could not be written: nothing of it was taken
+   */
+  update(change: Partial<Pick<JournalEntry, "ledger" | "halted">>): void {
+    const { ledger = this.#entry.ledger, halted = this.#entry.halted } = change;
+    const starts = ledger.state === "live" && ledger.desired === "running" && !halted;
+    this.#save(change, !starts);
     if (change.ledger !== undefined) this.#vm.restartClock(performance.now());
-    this.#save(change);
     this.#deps.tell(this.observation);
     this.#actor.wake();
+  }
+
+  /**
+   * A control plane that forgets and remembers, or halts and goes on, again and again costs a boot or an event each time:
+   * a few at once, then one in a while.
+   */
+  mayFlip(): boolean {
+    return this.#flips.take(this.#deps.nowMs()) !== undefined;
+  }
+
+  mayResume(): boolean {
+    return this.#resumes.take(this.#deps.nowMs()) !== undefined;
+  }
+
+  /** Changes what is said of it, and nothing that is done. */
+  setQuarantine(quarantined: boolean): void {
+    this.#save({ quarantined }, true);
+    this.#deps.tell(this.observation);
   }
 
   abandon(): void {
@@ -104,16 +133,29 @@ export class HostedWorkspace {
     return dueMs === undefined ? Number.MAX_SAFE_INTEGER : Math.max(0, dueMs - this.#deps.nowMs()) + 5;
   }
 
-  #saveState(state: Lifecycle): void {
+  #saveState(state: Lifecycle, contains: boolean): void {
     // A TTL that fell due becomes part of the ledger: nothing undoes it, not even a clock that is set back.
     const { ledger } =
       state.phase === "destroying" ? applyIntents(this.#entry.ledger, [], this.#deps.nowMs()) : this.#entry;
-    this.#save({ state, ledger });
+    this.#save({ state, ledger }, contains);
   }
 
-  #save(change: Partial<JournalEntry>): void {
-    this.#entry = { ...this.#entry, ...change };
-    this.#deps.save(this.#entry);
+  #save(change: Partial<JournalEntry>, contains: boolean): void {
+    const entry = { ...this.#entry, ...change };
+    try {
+      this.#deps.save(entry, contains);
+    } catch (error) {
+      if (!contains) throw error;
+      this.#deps.warn("the journal can't be written: kept in memory, and tried again", error);
+      this.#saveLater();
+    }
+    this.#entry = entry;
+  }
+
+  #saveLater(): void {
+    clearTimeout(this.#later);
+    this.#later = setTimeout(() => this.#save({}, true), retryMs);
+    this.#later.unref();
   }
 }
 

@@ -55,7 +55,7 @@ describe("journal", () => {
     journal.save(one);
     writeFileSync(join(folder, `${one.workspace}.json`), `{"version":1}`);
     expect(() => journal.load()).toThrow(/is damaged/);
-    expect(readdirSync(folder)).toHaveLength(1);
+    expect(readdirSync(folder)).toContain(`${one.workspace}.json`);
   });
 });
 

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { tenantId, workspaceId } from "@exai/api";
-import { isId, type WorkspaceId } from "@exai/base";
+import { errorCode, isId, type WorkspaceId } from "@exai/base";
 import { intentLedger } from "@exai/policy";
 import { z } from "zod";
 import { HostError } from "../errors.ts";
@@ -22,12 +22,16 @@ const journalEntry = z.strictObject({
 });
 export type JournalEntry = z.infer<typeof journalEntry>;
 
+/** Entries are rewritten as a whole, so that a few of them make room for each other. */
+const reserveBytes = 256 << 10;
+
 /** One file a workspace, each written as a whole: a kill at any instant leaves the old entry or the new one. */
 export class Journal {
   readonly #folder: string;
 
   constructor(folder: string) {
     this.#folder = folder;
+    this.#makeReserve();
   }
 
   /** @throws HostError `journal`: a damaged entry stops the broker, since guessing could lose a workspace */
@@ -44,8 +48,33 @@ export class Journal {
     return entries;
   }
 
-  save(entry: JournalEntry): void {
-    writeFileDurably(join(this.#folder, `${entry.workspace}.json`), `${JSON.stringify(entry)}\n`, 0o600);
+  /**
+   * @param contains on a full disk what stops or destroys gets the room of the reserve
+   * @throws when it could not be written; the old entry is there then
+   */
+  save(entry: JournalEntry, contains = false): void {
+    const write = () =>
+      writeFileDurably(join(this.#folder, `${entry.workspace}.json`), `${JSON.stringify(entry)}\n`, 0o600);
+    try {
+      write();
+    } catch (error) {
+      if (!contains || errorCode(error) !== "ENOSPC") throw error;
+      rmSync(this.#reserve, { force: true });
+      write();
+    }
+  }
+
+  get #reserve(): string {
+    return join(this.#folder, "reserve");
+  }
+
+  /** Made again by the next process: until then the disk is watched by who filled it. */
+  #makeReserve(): void {
+    try {
+      writeFileDurably(this.#reserve, "\0".repeat(reserveBytes), 0o600);
+    } catch (error) {
+      if (errorCode(error) !== "ENOSPC") throw error;
+    }
   }
 
   forget(workspace: WorkspaceId): void {

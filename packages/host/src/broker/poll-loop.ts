@@ -13,6 +13,8 @@ import { Notifier } from "./notifier.ts";
 const longPollMs = 25_000;
 const longestBackoffMs = 5_000;
 const batch = 500;
+/** Between two answers that are applied. */
+const leastMs = 10;
 
 export interface PollLoopOptions {
   host: HostId;
@@ -37,6 +39,7 @@ export class PollLoop {
 
   constructor(options: PollLoopOptions) {
     this.#o = options;
+    options.signal.addEventListener("abort", () => this.#news.notify(), { once: true });
   }
 
   get connected(): boolean {
@@ -73,16 +76,23 @@ export class PollLoop {
             code: errorCode(error),
           });
         this.#connected = false;
-        await this.#o.clock.sleep(backoffMs);
+        await this.#pause(backoffMs);
         backoffMs = Math.min(backoffMs * 2, longestBackoffMs);
       }
     }
   }
 
+  async #pause(ms: number): Promise<void> {
+    await this.#o.clock.sleep(ms, this.#o.signal).catch(() => undefined);
+  }
+
   async #listen(): Promise<void> {
+    const fromMs = this.#o.clock.monotonicMs();
     const answer = await this.#o.poll(this.#request(longPollMs, []), this.#o.signal);
     this.#version = answer.version;
     await this.#o.apply(answer);
+    // One that always has news would keep this process, the disk and the node agent busy for nothing.
+    await this.#pause(Math.max(0, leastMs - (this.#o.clock.monotonicMs() - fromMs)));
   }
 
   async #report(): Promise<void> {

@@ -1,4 +1,14 @@
-import { chmodSync, chownSync, closeSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname } from "node:path";
 
 export interface Owner {
@@ -13,12 +23,15 @@ export function writeFileDurably(path: string, content: string, mode = 0o644, ow
   try {
     chmodSync(temporary, mode); // the umask took bits away
     if (owner !== undefined) chownSync(temporary, owner.uid, owner.gid);
-    writeSync(fd, content);
+    writeFileSync(fd, content); // all of it, or it throws: near the end of a disk a write may be short
     fsyncSync(fd);
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true }); // what it holds is room that others may need now
+    throw error;
   } finally {
     closeSync(fd);
   }
-  renameSync(temporary, path);
   syncFolder(dirname(path));
 }
 
