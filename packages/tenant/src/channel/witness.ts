@@ -77,7 +77,7 @@ function toConnectError(error: unknown): ConnectError {
   switch (error.code) {
     case "no-space":
       return new ConnectError(
-        "the audit log has no space left, and nothing is done without its event",
+        "the audit log has no space left, and nothing is done without its event; the host's operator must make room",
         Code.ResourceExhausted,
       );
     case "busy":
