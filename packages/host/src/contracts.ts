@@ -42,6 +42,7 @@ export const stackStatus = z.strictObject({
   ),
   tenants: z.array(z.strictObject({ tenant: z.string(), name: z.string() })),
   broker: brokerContract.status.response.optional(),
+  spools: z.array(z.strictObject({ tenant: z.string(), writer: z.string(), bytes: z.int(), quotaBytes: z.int() })),
   /** What this build does not protect yet, and what this host can't: said, never hidden. */
   notProtected: z.array(z.string()),
 });

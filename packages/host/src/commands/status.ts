@@ -10,7 +10,7 @@ import type { CommandIo, HomeOption } from "./io.ts";
 export async function statusCommand(options: HomeOption, io: CommandIo): Promise<number> {
   const status = await readStatus(resolve(options.home));
   if (io.json) io.stdout(`${JSON.stringify(status)}\n`);
-  else io.stdout(render(status));
+  else io.stdout(renderStatus(status));
   return status.ready && status.broker !== undefined ? 0 : 1;
 }
 
@@ -24,7 +24,10 @@ export async function readStatus(home: string): Promise<StackStatus> {
   }
 }
 
-function render(s: StackStatus): string {
+/** From here on it is said. */
+const fullFrom = 0.8;
+
+export function renderStatus(s: StackStatus): string {
   const lines = [
     `exai ${s.version} on ${s.home}, up since ${s.startedAt}${s.ready ? "" : " (starting)"}`,
     `vmm           ${s.vmm}`,
@@ -41,6 +44,10 @@ function render(s: StackStatus): string {
     for (const each of broker.workspaces.filter((one) => one.quarantined)) {
       lines.push(`  ${each.workspace} is not known to the control plane: kept, quarantined`);
     }
+  }
+  for (const spool of s.spools.filter((each) => each.bytes > each.quotaBytes * fullFrom)) {
+    const percent = Math.floor((spool.bytes * 100) / spool.quotaBytes);
+    lines.push(`audit log of ${spool.tenant} by the ${spool.writer} is ${percent} % full: at 100 % nothing is granted`);
   }
   lines.push("processes");
   for (const p of s.processes) {

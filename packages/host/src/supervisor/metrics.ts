@@ -15,6 +15,12 @@ export async function renderMetrics(status: StackStatus): Promise<string> {
     pss.set({ process: each.name }, Math.round((each.pssMib ?? 0) * 2 ** 20));
     restarts.set({ process: each.name }, each.restarts);
   }
+  const spools = gauge("exai_spool_bytes", "Size of an audit log on this host.", ["tenant", "writer"]);
+  const quotas = gauge("exai_spool_quota_bytes", "Where it lets nothing be granted any more.", ["tenant", "writer"]);
+  for (const { tenant, writer, bytes, quotaBytes } of status.spools) {
+    spools.set({ tenant, writer }, bytes);
+    quotas.set({ tenant, writer }, quotaBytes);
+  }
   gauge("exai_control_connected", "1 while the control plane answers the broker.", []).set(
     status.broker?.controlConnected === true ? 1 : 0,
   );

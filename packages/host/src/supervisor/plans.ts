@@ -10,6 +10,7 @@ import type { Home } from "../home/home.ts";
 import { runPaths, uidOffsets } from "../home/paths.ts";
 import type { ChildPlan } from "./child.ts";
 import { rootArgv, serviceArgv } from "./service-argv.ts";
+import { spoolQuotaBytes } from "./spools.ts";
 
 export interface StackOptions {
   home: Home;
@@ -28,7 +29,6 @@ export interface StackOptions {
 
 const packages = resolve(import.meta.dirname, "../../..");
 const mainOf = (name: string, ...path: string[]): string => join(packages, name, "src", ...path, "main.ts");
-const spoolQuotaBytes = 256 << 20;
 
 export function nodePlan(o: StackOptions): ChildPlan {
   const config: NodeConfig = {

@@ -12,6 +12,7 @@ import { brokerPlan, channelPlan, controlPlan, nodePlan, type StackOptions } fro
 import { pssMib } from "./pss.ts";
 import { reapServices } from "./reap.ts";
 import { makeRunFolders, removeRunFolders } from "./run-folder.ts";
+import { spoolUse } from "./spools.ts";
 
 export interface StackFacts {
   acceleratorReason: string;
@@ -126,6 +127,7 @@ export class Stack implements AsyncDisposable {
       processes,
       tenants: o.tenants.map(({ anchor }) => ({ tenant: anchor.tenant, name: anchor.name })),
       broker: await this.#brokerStatus(),
+      spools: spoolUse(o.home.paths.spool, o.tenants),
       notProtected: notProtected(o.accelerator),
     };
   }
