@@ -5,7 +5,6 @@ import { CodedError } from "@exai/base";
  * - `not-ready`: it runs, but its guest has not said hello in time.
  * - `broken-guest`: the guest broke its contract.
  * - `busy`: more calls wait for guests than are allowed.
- * - `stopping`: this process ends.
  * - `config`: the configuration on standard input is not valid.
  * - `listen`: an address or socket could not be opened.
  */

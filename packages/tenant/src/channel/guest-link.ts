@@ -5,6 +5,7 @@ import { type Clock, errorCode, type Logger, type WorkspaceId } from "@exai/base
 import { connectGuest, GuestError, type GuestSession } from "@exai/machine/guest";
 import { TenantError } from "../errors.ts";
 import { channelLimits } from "./limits.ts";
+import { Reconnects } from "./reconnects.ts";
 
 export interface LinkOptions {
   readonly workspace: WorkspaceId;
@@ -35,6 +36,7 @@ export class GuestLink implements Disposable {
   readonly #stop = new AbortController();
   readonly #changes: FolderChanges;
   readonly #waiters = new Set<Waiter>();
+  readonly #reconnects = new Reconnects();
   #state: LinkState = "absent";
   #session: GuestSession | undefined;
   #tries = 0;
@@ -62,7 +64,7 @@ export class GuestLink implements Disposable {
   }
 
   async #once(): Promise<void> {
-    const { workspace, folder, logger } = this.#o;
+    const { workspace, folder, clock } = this.#o;
     const socket = join(folder, "guest.sock");
     if (!existsSync(socket)) return this.#rest("absent");
     try {
@@ -70,16 +72,8 @@ export class GuestLink implements Disposable {
       const limits = { helloTimeoutMs: helloMs };
       using session = await connectGuest(socket, { hostname: workspace, limits, signal: this.#stop.signal });
       this.#live(session);
-      const fault = await session.lost;
-      this.#session = undefined;
-      this.#state = "booting";
-      this.#tries = 0;
-      logger.log(fault.code === "guest-misbehaved" ? "warn" : "info", "a guest's channel ended", {
-        workspace,
-        code: fault.code,
-        why: fault.message,
-      });
-      if (fault.code === "guest-misbehaved") await this.#broken(fault);
+      const startMs = clock.monotonicMs();
+      await this.#ended(await session.lost, startMs);
     } catch (error) {
       await this.#failed(error);
     }
@@ -91,6 +85,21 @@ export class GuestLink implements Disposable {
     this.#tries = 0;
     for (const waiter of this.#waiters) waiter.resolve(session);
     this.#waiters.clear();
+  }
+
+  async #ended(fault: GuestError, startMs: number): Promise<void> {
+    this.#session = undefined;
+    this.#state = "booting";
+    this.#tries = 0;
+    const { workspace, clock, logger } = this.#o;
+    const { pauseMs, told } = this.#reconnects.ended(startMs, clock.monotonicMs());
+    const broken = fault.code === "guest-misbehaved";
+    if (broken || told) {
+      const fields = { workspace, code: fault.code, why: fault.message };
+      logger.log(broken ? "warn" : "info", "a guest's channel ended", fields);
+    }
+    if (broken) await this.#broken(fault);
+    else if (pauseMs > 0) await this.#pause(pauseMs);
   }
 
   async #failed(error: unknown): Promise<void> {
@@ -130,7 +139,7 @@ export class GuestLink implements Disposable {
 
   /**
    * The live session, as soon as there is one.
-   * @throws TenantError `not-ready` after the time, `broken-guest`, `busy`, `stopping`; the signal's reason
+   * @throws TenantError `not-ready` after the time, `broken-guest`, `busy`; the signal's reason
    */
   async acquire(timeoutMs: { absent: number; boot: number }, signal: AbortSignal | undefined): Promise<GuestSession> {
     if (this.#session !== undefined) return this.#session;
