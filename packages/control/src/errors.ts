@@ -24,7 +24,7 @@ export const problemStatus = {
 export type ProblemCode = keyof typeof problemStatus;
 
 /** What keeps the process from starting or going on. */
-export type ControlErrorCode = "configuration" | "database-newer" | "database" | "listen";
+export type ControlErrorCode = "database-newer" | "database" | "listen";
 
 export class ControlError extends CodedError<ProblemCode | ControlErrorCode> {}
 
