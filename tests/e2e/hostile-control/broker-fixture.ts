@@ -8,6 +8,7 @@ import { type ImageManifest, imageStorePaths } from "@exai/api/host";
 import { canonicalBytes, type WorkspaceId } from "@exai/base";
 import { manifestDigest, rawPublicKey, signManifest } from "@exai/machine/image";
 import { TestHost, TestTenant } from "@exai/policy/testing";
+import type { BrokerConfig } from "../../../packages/host/src/broker/config.ts";
 import { LyingControlPlane } from "./lying-control-plane.ts";
 import { HostDouble } from "./node-double.ts";
 
@@ -102,7 +103,7 @@ export class BrokerFixture implements AsyncDisposable {
     return { nodeSocket: join(this.folder, `${name}-node.sock`), adminSocket: join(this.folder, `${name}-admin.sock`) };
   }
 
-  #config(): unknown {
+  #config(): BrokerConfig {
     return {
       host: this.host.anchor,
       hostKeyFile: join(this.folder, "host.key"),
@@ -116,6 +117,7 @@ export class BrokerFixture implements AsyncDisposable {
         { anchor: this.acme.anchor, ...this.#sockets("acme") },
         { anchor: this.globex.anchor, ...this.#sockets("globex") },
       ],
+      vmm: "qemu",
       accelerator: "tcg",
       tscKhz: 2_000_000,
       capacity: { memoryMib: 4096, vms: 10 },

@@ -16,11 +16,13 @@ import { Journal } from "./journal.ts";
 import { PollLoop } from "./poll-loop.ts";
 import { serveStatus } from "./status.ts";
 
-const config = await readStdinConfig(brokerConfig);
+const stop = new AbortController();
+const config = await readStdinConfig(brokerConfig, () => stop.abort());
 const logger = createLogger({ process: "broker", write: (line) => void process.stderr.write(line) });
 const clock = systemClock;
-const stop = new AbortController();
 process.once("SIGTERM", () => stop.abort());
+// Whatever hangs: two brokers of one stack must never meet.
+stop.signal.addEventListener("abort", () => setTimeout(() => process.exit(0), 3_000).unref(), { once: true });
 
 const capacity = new Capacity(config.capacity);
 const audits = await openAudits();

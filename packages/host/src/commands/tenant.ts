@@ -1,12 +1,13 @@
 import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { type TenantAnchor, tenantAnchor } from "@exai/api/host";
-import { createIpcClient } from "@exai/ipc";
+import { createIpcClient, IpcError } from "@exai/ipc";
 import { supervisorContract } from "../contracts.ts";
 import { enrolHost } from "../enrol/host.ts";
 import { createLocalTenant, enrolledTenants, enrolTenant } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
 import { findHome, openHome } from "../home/home.ts";
+import { lockEnrolment } from "../home/lock.ts";
 import { runPaths } from "../home/paths.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
 
@@ -27,22 +28,28 @@ export async function tenantCommand(options: TenantOptions, io: CommandIo): Prom
   }
   const subject = options.subject ?? "";
   const host = await enrolHost(home, Date.now());
+  using lock = await lockEnrolment(home.paths.home);
   const { anchor } =
     options.action === "add"
       ? createLocalTenant(home, subject, host, options.imageStore)
       : enrolTenant(home, readAnchor(subject));
+  lock[Symbol.dispose]();
   const { tenant, name } = anchor;
   using supervisor = createIpcClient(runPaths(home.stack).supervisorSocket, supervisorContract);
   const running = await supervisor.call("reload", {}, { timeoutMs: 60_000 }).then(
     () => true,
-    () => false, // no stack runs: it is taken up at the next start
+    (error: unknown) => {
+      if (error instanceof IpcError && error.code === "connect") return false; // no stack runs
+      throw error;
+    },
   );
   const result = { tenant, name, running, host };
   const next =
     options.action === "add"
       ? `next: exai --tenant ${name} run -- id\n`
       : `this host, for the tenant's profile: ${JSON.stringify(host)}\n`;
-  io.stdout(io.json ? `${JSON.stringify(result)}\n` : `${tenant}  ${name}\n${next}`);
+  const when = running ? "" : "no stack runs here: the tenant is taken up by the next 'exai up'\n";
+  io.stdout(io.json ? `${JSON.stringify(result)}\n` : `${tenant}  ${name}\n${when}${next}`);
   return 0;
 }
 

@@ -12,7 +12,7 @@ import { createLocalTenant, enrolledTenants } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
 import { startDetached } from "../exec.ts";
 import { openHome, prepareHome } from "../home/home.ts";
-import { lockHome } from "../home/lock.ts";
+import { lockEnrolment, lockHome } from "../home/lock.ts";
 import { runPaths } from "../home/paths.ts";
 import type { StackOptions } from "../supervisor/plans.ts";
 import { Stack } from "../supervisor/stack.ts";
@@ -61,7 +61,9 @@ async function foreground(options: UpOptions, io: CommandIo): Promise<number> {
 async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, nowMs: number) {
   const host = await enrolHost(home, nowMs);
   enrolReleaseKeys(options.imageStore, home.paths.releases);
+  using lock = await lockEnrolment(home.paths.home);
   if (enrolledTenants(home).length === 0) createLocalTenant(home, options.tenant ?? "local", host, options.imageStore);
+  lock[Symbol.dispose]();
   const chosen = await chooseAccelerator(options.imageStore, releaseKeys(home.paths.releases), home.paths.probe);
   if (options.production && chosen.accelerator === "tcg") {
     throw new HostError("platform", `production needs KVM: ${chosen.reason}; see 'exai doctor'`);
@@ -87,7 +89,10 @@ export const launcherPath = (): string =>
   resolve(import.meta.dirname, "../../../../native/target/x86_64-unknown-linux-musl/release/exai-launcher");
 
 async function detach(options: UpOptions, io: CommandIo): Promise<number> {
-  const home = openHome(resolve(options.home), Date.now());
+  const { home: place } = prepareHome(resolve(options.home));
+  // Asked before anything of a stack that runs is touched; the child takes it again.
+  (await lockHome(place))[Symbol.dispose]();
+  const home = openHome(place, Date.now());
   const logFile = join(home.paths.logs, "up.log");
   const output = openSync(logFile, "w", 0o644);
   const entry = process.argv[1];

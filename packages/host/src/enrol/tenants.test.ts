@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Home, openHome } from "../home/home.ts";
+import { lockEnrolment } from "../home/lock.ts";
 import { releaseUidRange } from "../home/uid-range.ts";
 import { enrolHost } from "./host.ts";
 import { createLocalTenant, enrolledTenants } from "./tenants.ts";
@@ -38,6 +39,39 @@ describe("a tenant's name", () => {
     for (const name of hostile) {
       writeFileSync(file, JSON.stringify({ ...good, name }));
       expect(() => enrolledTenants(home), name).toThrow(/is not a tenant's anchor/);
+    }
+  });
+});
+
+describe("enrolment", () => {
+  it("gives no two tenants one uid, however many come at once", async () => {
+    const host = await enrolHost(home, Date.now());
+    await Promise.all(
+      Array.from({ length: 20 }, async (_, n) => {
+        using _lock = await lockEnrolment(home.paths.home);
+        createLocalTenant(home, `tenant-${n}`, host, "/images");
+      }),
+    );
+    expect(new Set(enrolledTenants(home).map(({ channelUid }) => channelUid)).size).toBe(20);
+  });
+
+  it("that is refused leaves no keys behind, and one that is not has a profile", async () => {
+    const host = await enrolHost(home, Date.now());
+    const { anchor } = createLocalTenant(home, "demo", host, "/images");
+    expect(() => createLocalTenant(home, "demo", host, "/images")).toThrow(/enrolled already/);
+    expect(readdirSync(home.paths.clients)).toEqual([anchor.tenant]);
+    expect(readdirSync(join(home.paths.clients, anchor.tenant)).sort()).toEqual([
+      "log.key",
+      "profile.json",
+      "signing.key",
+    ]);
+  });
+
+  it("guesses no uid", async () => {
+    const { anchor } = createLocalTenant(home, "demo", await enrolHost(home, Date.now()), "/images");
+    for (const text of ["", "x", "-1", "99999", "1e3"]) {
+      writeFileSync(join(home.paths.tenantAnchors, `${anchor.tenant}.uid`), text);
+      expect(() => enrolledTenants(home), text).toThrow(/holds no uid/);
     }
   });
 });

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type ClientProfile, type HostAnchor, type TenantAnchor, tenantAnchor, tenantName } from "@exai/api/host";
 import { newTenantId, type TenantId } from "@exai/base";
@@ -20,10 +20,20 @@ export function enrolledTenants(home: Home): EnrolledTenant[] {
   for (const file of readdirSync(home.paths.tenantAnchors)) {
     if (!file.endsWith(".json")) continue;
     const anchor = readAnchor(join(home.paths.tenantAnchors, file));
-    const index = Number(readFileSync(join(home.paths.tenantAnchors, `${anchor.tenant}.uid`), "utf8"));
+    const index = readIndex(join(home.paths.tenantAnchors, `${anchor.tenant}.uid`));
     found.push({ anchor, channelUid: home.uidBase + uidOffsets.firstChannel + index });
   }
   return found.sort((a, b) => a.anchor.name.localeCompare(b.anchor.name));
+}
+
+const mostTenants = uidOffsets.firstVm - uidOffsets.firstChannel;
+
+/** Two tenants must never get one uid, so nothing is guessed. */
+function readIndex(file: string): number {
+  const text = existsSync(file) ? readFileSync(file, "utf8") : "";
+  const index = Number(text);
+  if (/^\d{1,5}$/.test(text) && index < mostTenants) return index;
+  throw new HostError("enrolment", `${file} holds no uid; restore it, or remove the tenant's anchor beside it`);
 }
 
 function readAnchor(file: string): TenantAnchor {
@@ -34,19 +44,22 @@ function readAnchor(file: string): TenantAnchor {
   }
 }
 
-/** Takes a tenant's public keys as anchors. @throws HostError `enrolment` when the name is taken */
+/** Takes a tenant's public keys as anchors, under the enrolment's lock. @throws HostError `enrolment` when the name is taken */
 export function enrolTenant(home: Home, anchor: TenantAnchor): EnrolledTenant {
   const known = enrolledTenants(home);
-  const same = known.find((each) => each.anchor.name === anchor.name || each.anchor.tenant === anchor.tenant);
-  if (same !== undefined) throw new HostError("enrolment", `a tenant named '${same.anchor.name}' is enrolled already`);
-  const last = uidOffsets.firstVm - uidOffsets.firstChannel;
+  requireNew(known, anchor);
   const taken = new Set(known.map((each) => each.channelUid - home.uidBase - uidOffsets.firstChannel));
-  const index = Array.from({ length: last }, (_, n) => n).find((n) => !taken.has(n));
-  if (index === undefined) throw new HostError("enrolment", `a host takes at most ${last} tenants`);
+  const index = Array.from({ length: mostTenants }, (_, n) => n).find((n) => !taken.has(n));
+  if (index === undefined) throw new HostError("enrolment", `a host takes at most ${mostTenants} tenants`);
   const file = join(home.paths.tenantAnchors, anchor.tenant);
   writeFileDurably(`${file}.uid`, String(index));
   writeFileDurably(`${file}.json`, `${JSON.stringify(anchor)}\n`);
   return { anchor, channelUid: home.uidBase + uidOffsets.firstChannel + index };
+}
+
+function requireNew(known: readonly EnrolledTenant[], { name, tenant }: Pick<TenantAnchor, "name" | "tenant">): void {
+  const same = known.find(({ anchor }) => anchor.name === name || anchor.tenant === tenant);
+  if (same !== undefined) throw new HostError("enrolment", `a tenant named '${same.anchor.name}' is enrolled already`);
 }
 
 /**
@@ -59,8 +72,23 @@ export function createLocalTenant(home: Home, name: string, host: HostAnchor, im
   if (!named.success) throw new HostError("enrolment", named.error.issues[0]?.message ?? "a tenant needs a name");
   const tenant: TenantId = newTenantId();
   const folder = join(home.paths.clients, tenant);
-  if (existsSync(folder)) throw new HostError("enrolment", `${folder} exists already`);
+  requireNew(enrolledTenants(home), { name, tenant });
   ensureFolder(folder, 0o700);
+  try {
+    return enrolTenant(home, makeKeys(home, folder, { tenant, name }, { host, imageStore }));
+  } catch (error) {
+    rmSync(folder, { recursive: true }); // a profile without a tenant would be in the way of every command
+    throw error;
+  }
+}
+
+/** Keys and profile, complete before the tenant exists: who is enrolled can be used. @returns their public halves */
+function makeKeys(
+  home: Home,
+  folder: string,
+  { tenant, name }: Pick<TenantAnchor, "tenant" | "name">,
+  { host, imageStore }: { host: HostAnchor; imageStore: string },
+): TenantAnchor {
   const anchor: TenantAnchor = {
     tenant,
     name,
@@ -76,7 +104,6 @@ export function createLocalTenant(home: Home, name: string, host: HostAnchor, im
     signingKeyFile: "signing.key",
     logKeyFile: "log.key",
   };
-  const enrolled = enrolTenant(home, anchor);
   writeFileDurably(join(folder, "profile.json"), `${JSON.stringify(profile, null, 2)}\n`, 0o600);
-  return enrolled;
+  return anchor;
 }

@@ -14,23 +14,41 @@ import { runOnFile } from "../exec.ts";
  * @throws HostError `locked`; `home` when it is gone; `missing` without `flock`
  */
 export async function lockHome(home: string, patienceMs = 0): Promise<Disposable> {
+  const lock = await tryFor(home, lockFile(home), patienceMs);
+  if (lock !== undefined) return lock;
+  throw new HostError("locked", `another 'exai up' runs on ${home}; see 'exai status' or choose another EXAI_HOME`);
+}
+
+/** Who enrols looks at what is there and adds to it: one at a time. It may be disposed of twice. */
+export async function lockEnrolment(home: string): Promise<Disposable> {
+  const lock = await tryFor(home, join(home, "anchors", "lock"), enrolMs);
+  if (lock !== undefined) return lock;
+  throw new HostError("locked", `somebody else enrols a tenant on ${home}; try again`);
+}
+
+const enrolMs = 30_000;
+
+async function tryFor(home: string, path: string, patienceMs: number): Promise<Disposable | undefined> {
   for (const untilMs = Date.now() + patienceMs; ; ) {
-    const lock = await tryLock(home);
+    const lock = await tryLock(home, path);
     if (lock !== undefined) return lock;
-    if (Date.now() >= untilMs) break;
+    if (Date.now() >= untilMs) return undefined;
     await delay(20);
   }
-  throw new HostError("locked", `another 'exai up' runs on ${home}; see 'exai status' or choose another EXAI_HOME`);
 }
 
 /** Where a home's lock is; the last file to go when the home is removed. */
 export const lockFile = (home: string): string => join(home, "lock");
 
-async function tryLock(home: string): Promise<Disposable | undefined> {
-  const path = lockFile(home);
+async function tryLock(home: string, path: string): Promise<Disposable | undefined> {
   const fd = open(path, home);
+  let held = true;
+  const dispose = () => {
+    if (held) closeSync(fd);
+    held = false;
+  };
   try {
-    if ((await takeLock(fd)) && isStill(path, fd)) return { [Symbol.dispose]: () => closeSync(fd) };
+    if ((await takeLock(fd)) && isStill(path, fd)) return { [Symbol.dispose]: dispose };
   } catch (error) {
     closeSync(fd);
     throw error;

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@exai/base";
@@ -47,5 +47,36 @@ describe("LogFile", () => {
     using log = new LogFile(path);
     for (let n = 0; n < 3000; n++) log.write(`${"x".repeat(1023)}\n`);
     expect(statSync(path).size + statSync(`${path}.1`).size).toBeLessThanOrEqual(1 << 20);
+  });
+});
+
+describe("what fails beside a child", () => {
+  it("a configuration that can't be made counts as a start that failed, and is tried again", async () => {
+    let made = 0;
+    const config = async () => {
+      if (++made < 3) throw new Error("the host key can't be read");
+      return {};
+    };
+    const argv = [process.execPath, "-e", "process.stdin.resume()"] as const;
+    await using child = new SupervisedChild({ name: "b", argv, config, logFile: join(folder, "b.log") }, quiet);
+    await until(() => child.state.pid !== undefined);
+    expect(child.state.restarts).toBe(2);
+  });
+
+  it("a log is bounded over many starts", () => {
+    const path = join(folder, "c.log");
+    for (let start = 0; start < 6; start++) {
+      using log = new LogFile(path);
+      for (let n = 0; n < 50; n++) log.write("x".repeat(10_000));
+    }
+    expect(statSync(path).size).toBeLessThanOrEqual(512 * 1024);
+    expect(statSync(`${path}.1`).size).toBeLessThanOrEqual(512 * 1024);
+  });
+
+  it("a log that can't be turned loses lines and nothing else", () => {
+    using log = new LogFile(join(folder, "d.log"));
+    mkdirSync(join(folder, "d.log.1"));
+    for (let n = 0; n < 100; n++) log.write("x".repeat(10_000));
+    expect(statSync(join(folder, "d.log")).size).toBeLessThanOrEqual(512 * 1024);
   });
 });

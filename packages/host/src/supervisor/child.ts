@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import type { Logger } from "@exai/base";
+import { describeError, type Logger } from "@exai/base";
 import { startChild } from "../exec.ts";
 import { LogFile } from "./log-file.ts";
 
@@ -64,7 +64,12 @@ export class SupervisedChild implements AsyncDisposable {
 
   /** @returns how it ended, for the log */
   async #runOnce(): Promise<string> {
-    const config = await this.#plan.config();
+    let config: unknown;
+    try {
+      config = await this.#plan.config();
+    } catch (error) {
+      return `no configuration: ${describeError(error)}`;
+    }
     if (this.#stopping.signal.aborted) return "stopped";
     const child = startChild({ argv: this.#plan.argv });
     this.#child = child;

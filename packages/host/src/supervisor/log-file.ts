@@ -1,33 +1,34 @@
-import { closeSync, openSync, renameSync, writeSync } from "node:fs";
-import { errorCode } from "@exai/base";
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 
 const segmentBytes = 512 * 1024;
 
-/** A log of at most two segments: `path` and `path.1`. A full disk loses lines, never a process. */
+/** A log of at most two segments: `path` and `path.1`. A disk that is full or fails loses lines, never a process. */
 export class LogFile implements Disposable {
   readonly #path: string;
   #fd: number;
-  #bytes = 0;
+  #bytes: number;
 
   constructor(path: string) {
     this.#path = path;
     this.#fd = openSync(path, "a", 0o644);
+    this.#bytes = fstatSync(this.#fd).size;
   }
 
   write(chunk: Buffer | string): void {
     const bytes = typeof chunk === "string" ? Buffer.from(chunk) : chunk;
-    if (this.#bytes + bytes.length > segmentBytes) this.#rotate();
     try {
+      if (this.#bytes + bytes.length > segmentBytes) this.#rotate();
       this.#bytes += writeSync(this.#fd, bytes);
-    } catch (error) {
-      if (errorCode(error) !== "ENOSPC") throw error;
+    } catch {
+      // Lost: whoever wrote it goes on, and so does the supervisor.
     }
   }
 
   #rotate(): void {
-    closeSync(this.#fd);
     renameSync(this.#path, `${this.#path}.1`);
-    this.#fd = openSync(this.#path, "a", 0o644);
+    const next = openSync(this.#path, "a", 0o644);
+    closeSync(this.#fd);
+    this.#fd = next;
     this.#bytes = 0;
   }
 

@@ -29,6 +29,8 @@ export class Stack implements AsyncDisposable {
   readonly #stopped = Promise.withResolvers<void>();
   readonly #servers: AsyncDisposable[] = [];
   #keepVms = false;
+  #stopping = false;
+  #reloaded: Promise<void> = Promise.resolve();
   #ready = false;
 
   constructor(options: StackOptions, facts: StackFacts) {
@@ -43,6 +45,7 @@ export class Stack implements AsyncDisposable {
   }
 
   requestStop(keepVms: boolean): void {
+    this.#stopping = true;
     this.#keepVms = keepVms;
     this.#stopped.resolve();
   }
@@ -60,7 +63,9 @@ export class Stack implements AsyncDisposable {
           return {};
         },
         reload: async () => {
-          await this.#reload();
+          // One after the other: two at once would start two of each process.
+          this.#reloaded = this.#reloaded.catch(() => undefined).then(() => this.#reload());
+          await this.#reloaded;
           return {};
         },
       },
@@ -99,6 +104,7 @@ export class Stack implements AsyncDisposable {
   /** New tenants need sockets of the node agent and the broker's trust: everything restarts, VMs go on. */
   async #reload(): Promise<void> {
     const o = this.#options;
+    if (this.#stopping) throw new HostError("not-running", "the stack is being stopped");
     await this.#stopChildren();
     Object.assign(o, { tenants: enrolledTenants(o.home) });
     makeRunFolders(o.home, o.tenants);
@@ -138,6 +144,8 @@ export class Stack implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping = true;
+    await this.#reloaded.catch(() => undefined);
     if (!this.#keepVms) await this.#broker.call("drain", {}, { timeoutMs: 60_000 }).catch(() => undefined);
     this.#broker[Symbol.dispose]();
     await this.#stopChildren();
