@@ -1,7 +1,9 @@
-import { connect } from "node:net";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import { newWorkspaceId } from "@exai/base";
 import { testSpec } from "@exai/policy/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { mostStrangers } from "./http/connections.ts";
 import { ControlHarness } from "./testing/harness.ts";
 
 let h: ControlHarness;
@@ -186,6 +188,24 @@ describe("long polls", () => {
 });
 
 describe("the connection", () => {
+  test("no number of connections without a token keeps out, or cuts off, who has one", async () => {
+    const id = newWorkspaceId();
+    await create(intentOf({}, id));
+    const waiting = h.as(h.acme, "GET", `/v1/workspaces/${id}?waitAfter=1&waitMs=2000`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const idle: Socket[] = [];
+    let cut = 0;
+    for (let n = 0; n < mostStrangers + 100; n++) {
+      const socket = connect(h.socket).on("close", () => cut++);
+      await once(socket, "connect");
+      idle.push(socket);
+    }
+    await expect.poll(() => cut).toBeGreaterThanOrEqual(100);
+    expect((await h.poll({})).status).toBe(200);
+    expect((await waiting).status).toBe(200);
+    for (const socket of idle) socket.destroy();
+  });
+
   /** Sends bytes as they are and gives what comes back until the end. */
   const raw = (text: string): Promise<string> =>
     new Promise((resolve, reject) => {

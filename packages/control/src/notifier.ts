@@ -1,16 +1,25 @@
 import { ControlError } from "./errors.ts";
 
-const mostWaiting = 4096;
+/** Of one tenant or host, and of all tenants. Hosts are few and enrolled; what waits for tenants never shuts one out. */
+const mostOfOne = 256;
+const mostOfTenants = 4096;
+
+/** Who waits. */
+export interface Waiting {
+  readonly role: "tenant" | "host";
+  readonly id: string;
+}
 
 /**
  * Wakes long polls in this process. Subscribe first, read the state second, wait third: then no change falls between.
  */
 export class Notifier {
   readonly #topics = new Map<string, Set<Subscription>>();
-  #waiting = 0;
+  readonly #waiting = { tenant: 0, host: 0 };
+  readonly #ofOne = new Map<string, number>();
 
   get waiting(): number {
-    return this.#waiting;
+    return this.#waiting.tenant + this.#waiting.host;
   }
 
   notify(topic: string): void {
@@ -18,20 +27,28 @@ export class Notifier {
   }
 
   /** @throws ControlError `too-many-waiting` */
-  subscribe(topic: string): Subscription {
-    if (this.#waiting >= mostWaiting) {
+  subscribe(topic: string, { role, id }: Waiting): Subscription {
+    const own = this.#ofOne.get(id) ?? 0;
+    if (own >= mostOfOne || (role === "tenant" && this.#waiting.tenant >= mostOfTenants)) {
       throw new ControlError("too-many-waiting", "too many requests wait for changes; try again in a few seconds");
     }
     const set = this.#topics.get(topic) ?? new Set();
     this.#topics.set(topic, set);
     const subscription: Subscription = new Subscription(() => {
       if (!set.delete(subscription)) return;
-      this.#waiting--;
+      this.#count(role, id, -1);
       if (set.size === 0) this.#topics.delete(topic);
     });
     set.add(subscription);
-    this.#waiting++;
+    this.#count(role, id, 1);
     return subscription;
+  }
+
+  #count(role: Waiting["role"], id: string, change: 1 | -1): void {
+    this.#waiting[role] += change;
+    const own = (this.#ofOne.get(id) ?? 0) + change;
+    if (own === 0) this.#ofOne.delete(id);
+    else this.#ofOne.set(id, own);
   }
 }
 

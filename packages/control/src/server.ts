@@ -1,5 +1,6 @@
 import { chmod, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
+import type { Socket } from "node:net";
 import type { ControlConfig } from "@exai/api/host";
 import { type Clock, type Logger, systemClock } from "@exai/base";
 import { getRequestListener } from "@hono/node-server";
@@ -7,6 +8,7 @@ import { ControlError } from "./errors.ts";
 import { hostHandlers } from "./handlers/hosts.ts";
 import { type Services, workspaceHandlers } from "./handlers/workspaces.ts";
 import { createApp } from "./http/app.ts";
+import { Connections } from "./http/connections.ts";
 import { Notifier } from "./notifier.ts";
 import { openDatabase } from "./state/open.ts";
 import { Store } from "./state/store.ts";
@@ -33,7 +35,9 @@ export async function startControl(
   await store.startHosts(services.hosts, clock.nowMs());
   resources.adopt(startPruning(store, clock, logger), clearInterval);
   const stopping = new AbortController();
+  const connections = new Connections();
   const app = createApp({
+    connections,
     anchors: services.anchors,
     handlers: { ...workspaceHandlers(services), ...hostHandlers(services) },
     clock,
@@ -41,6 +45,7 @@ export async function startControl(
     stopping: stopping.signal,
   });
   const server = createHttpServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+  server.on("connection", (socket: Socket) => connections.add(socket));
   await listen(server, config.listen);
   resources.defer(() => close(server, stopping));
   const address = server.address();

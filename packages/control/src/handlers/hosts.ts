@@ -37,7 +37,7 @@ export function hostHandlers(s: Services): Pick<Handlers, Owned> {
         throw new ControlError("forbidden", "a host polls for itself only");
       }
       lastSeenMs.set(principal.host, s.clock.nowMs());
-      using news = s.notifier.subscribe(topicOf.host(principal.host));
+      using news = s.notifier.subscribe(topicOf.host(principal.host), { role: "host", id: principal.host });
       await report(principal.host, body);
       const until = s.clock.monotonicMs() + body.waitMs;
       for (;;) {

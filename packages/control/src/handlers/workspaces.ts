@@ -39,7 +39,7 @@ export function workspaceHandlers(s: Services): Pick<Handlers, Owned> {
     haltWorkspace: async ({ principal, params, body }) =>
       woken(s, await s.store.halt(principal.host, params.id, body.halt)),
     getWorkspace: async ({ principal, params, query, gone }) => {
-      using news = s.notifier.subscribe(topicOf.workspace(params.id));
+      using news = s.notifier.subscribe(topicOf.workspace(params.id), { role: "tenant", id: principal.tenant });
       const until = s.clock.monotonicMs() + (query.waitMs ?? 0);
       for (;;) {
         const found = await s.store.get(principal.tenant, params.id);

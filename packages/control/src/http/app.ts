@@ -3,6 +3,7 @@ import { type ControlAnchors, type ControlPrincipal, PolicyError, verifyControlT
 import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import { ControlError, isProblem } from "../errors.ts";
+import type { Connections } from "./connections.ts";
 import type { Handlers } from "./handler.ts";
 import { problemResponse } from "./problem.ts";
 import { digestOf, goneSignal, idempotencyKey, parseInput, parseJson, queryOf, readBody } from "./request.ts";
@@ -11,6 +12,7 @@ import { type Role, type Route, routeNames, routes } from "./routes.ts";
 export interface AppOptions {
   readonly anchors: ControlAnchors;
   readonly handlers: Handlers;
+  readonly connections: Connections;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Fires when the process ends: long polls answer at once. */
@@ -54,12 +56,14 @@ type AnyHandler = (input: {
 async function answer(o: AppOptions, route: Route, handler: AnyHandler, context: AppContext): Promise<Response> {
   const { incoming, outgoing } = context.env;
   const principal = await authenticate(o, route.roles, incoming.headers.authorization);
+  const caller = principal === undefined ? "" : principal.role === "tenant" ? principal.tenant : principal.host;
+  if (principal !== undefined) o.connections.trust(incoming.socket, caller);
   const params = parseInput(route.params, context.req.param(), "path");
   const query = parseInput(route.query, queryOf(context.req.queries(), ["label"]), "query");
   const raw = route.body === undefined ? Buffer.alloc(0) : await readBody(incoming, route.bodyBytes);
   const body = route.body === undefined ? undefined : parseInput(route.body, parseJson(raw), "body");
   const call = {
-    principal: principal === undefined ? "" : principal.role === "tenant" ? principal.tenant : principal.host,
+    principal: caller,
     key: route.idempotent ? idempotencyKey(incoming) : undefined,
     digest: digestOf(route.method, context.req.path, raw),
     nowMs: o.clock.nowMs(),
