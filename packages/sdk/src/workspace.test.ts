@@ -155,6 +155,22 @@ describe("a workspace, against doubles of control and data plane", () => {
     stack.control.boot = { phase: "running", afterMs: 0 };
   });
 
+  it("one caller's signal or time does not end another's wait for the same boot", async () => {
+    stack.control.boot = { phase: "running", afterMs: 600 };
+    const slow = await client.workspaces.create({ image: stack.image });
+    const stop = new AbortController();
+    const first = slow.exec(["true"], { signal: stop.signal });
+    const second = slow.run(["true"]);
+    const third = slow.ready({ timeoutMs: 100 });
+    setTimeout(() => stop.abort(), 50);
+    await expect(first).rejects.toMatchObject({ code: "cancelled" });
+    await expect(third).rejects.toMatchObject({ code: "timeout" });
+    expect((await second).code).toBe(0);
+    await slow.ready();
+    stack.control.boot = { phase: "running", afterMs: 0 };
+    await slow.destroy();
+  });
+
   it("stops, starts and destroys", async () => {
     const other = await client.workspaces.create({ image: stack.image, name: "two" });
     await other.ready();

@@ -9,6 +9,7 @@ import type { AttachOptions, Execution } from "./process/execution.ts";
 import type { ProcessEntry } from "./process/list.ts";
 import type { ExecOptions } from "./process/options.ts";
 import type { RunOptions, RunResult } from "./process/run.ts";
+import { SharedWait } from "./shared-wait.ts";
 import type { Signer } from "./tokens.ts";
 
 /** What one handle needs of its client. */
@@ -26,6 +27,7 @@ export interface WaitOptions {
 }
 
 const staleMs = 5000;
+const longestReadyMs = 600_000;
 const none: ReadonlySet<ObservedPhase> = new Set();
 
 const dead: ReadonlySet<ObservedPhase> = new Set(["refused", "failed", "quarantined", "destroying", "destroyed"]);
@@ -39,7 +41,7 @@ export class Workspace {
   readonly #parts: WorkspaceParts;
   #record: WorkspaceRecord;
   #plane: DataPlane | undefined;
-  #ready: Promise<void> | undefined;
+  #ready: SharedWait | undefined;
   /** The phase before a start, which says nothing about it; believed again when it changes or after some seconds. */
   #stale: { phase: ObservedPhase; untilMs: number } | undefined;
 
@@ -79,23 +81,23 @@ export class Workspace {
 
   /**
    * Returns when the guest answers.
-   * @throws SdkError `failed` (refused, failed or quarantined: the message says why), `not-running`, `timeout`
+   * @throws SdkError `failed` (refused, failed or quarantined: the message says why), `not-running`, `timeout`, `cancelled`
    */
-  ready(options: WaitOptions = {}): Promise<void> {
-    this.#ready ??= this.#awaitGuest(options).catch((error) => {
-      this.#ready = undefined;
-      throw error;
-    });
-    return this.#ready;
+  async ready(options: WaitOptions = {}): Promise<void> {
+    if (this.#ready === undefined || this.#ready.over)
+      this.#ready = new SharedWait((signal) => this.#awaitGuest(signal));
+    const { timeoutMs = 60_000, signal } = options;
+    await this.#ready.join({ timeoutMs, ...(signal === undefined ? {} : { signal }), late: () => this.#late() });
   }
 
-  async #awaitGuest(options: WaitOptions): Promise<void> {
+  /** For every caller of `ready`, so with no caller's signal or time. */
+  async #awaitGuest(signal: AbortSignal): Promise<void> {
     const { awaitGuest } = await import("./ready.ts");
     await awaitGuest({
-      plane: () => this.#currentPlane(options.signal),
-      until: (done, signal) => this.until(done, { ...options, signal }),
-      timeoutMs: options.timeoutMs ?? 60_000,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      plane: () => this.#currentPlane(signal),
+      until: (done, signal) => this.until(done, { timeoutMs: longestReadyMs, signal }),
+      timeoutMs: longestReadyMs,
+      signal,
     });
   }
 
@@ -185,14 +187,17 @@ export class Workspace {
       if (done(this.#believed())) return;
       this.#throwIfDead(fatal);
       const waitMs = Math.floor(until - performance.now());
-      if (waitMs <= 0)
-        throw new SdkError("timeout", `the workspace is still '${this.phase}'; see 'exai ws logs ${this.id}'`);
+      if (waitMs <= 0) throw this.#late();
       const wait = {
         waitAfter: this.#record.revision,
         waitMs: this.#stale === undefined ? waitMs : Math.min(waitMs, 1000),
       };
       this.#record = await this.#parts.control.get(this.id, wait, options.signal);
     }
+  }
+
+  #late(): SdkError {
+    return new SdkError("timeout", `the workspace is still '${this.phase}'; see 'exai ws logs ${this.id}'`);
   }
 
   #believed(): ObservedPhase {
