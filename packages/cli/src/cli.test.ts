@@ -102,6 +102,28 @@ describe("exai run", () => {
     expect([(await run.result).code, live()]).toEqual([130, []]);
   });
 
+  it("Ctrl-C while the control plane is at the creation ends it at once, and leaves nothing", async () => {
+    const answered = Promise.withResolvers<void>();
+    stack.control.creationAnswers = answered.promise;
+    try {
+      const run = startCli(stack.home, ["run", "--", "true"]);
+      await expect.poll(() => live().length, { timeout: 5000 }).toBe(1);
+      run.kill("SIGINT");
+      expect([(await run.result).code, live()]).toEqual([130, []]);
+    } finally {
+      stack.control.creationAnswers = undefined;
+      answered.resolve();
+    }
+  });
+
+  it("says that output was lost", async () => {
+    stack.channel.processes.droppedBytes = 4;
+    const result = await exai(["run", "--", "echo", "one two"]);
+    stack.channel.processes.droppedBytes = 0;
+    expect([result.stdout, result.code]).toEqual(["two\n", 0]);
+    expect(result.stderr).toBe("exai: 4 bytes of output were no longer kept when this client read them\n");
+  });
+
   it("a client that is killed leaves a workspace with an end", async () => {
     const run = startCli(stack.home, ["run", "--timeout", "10m", "--", "sh", "-c", "echo on; sleep 3"]);
     await run.until("on");
@@ -197,6 +219,15 @@ describe("a long-lived workspace", () => {
     expect(JSON.parse(inspected.stdout).id).toBe(shown.id);
     expect((await exai(["ws", "ls", "--label", "team=other", "-q"])).stdout).toBe("");
     expect((await exai(["ws", "logs", "long"])).stdout).toBe("exai-guest: ready\n");
+  });
+
+  it("logs as JSON keep characters whole that came in two pieces, and show a half one at the end", async () => {
+    const [before, bytes] = [stack.channel.console, Buffer.from("gr\u00fcn \u20ac")];
+    stack.channel.console = [bytes.subarray(0, 3), bytes.subarray(3, 6), bytes.subarray(6, 8)];
+    const { stdout } = await exai(["ws", "logs", "long", "--json"]);
+    stack.channel.console = before;
+    const pieces = Buffer.from(stdout, "latin1").toString().trimEnd().split("\n");
+    expect(pieces.map((line) => JSON.parse(line).data).join("")).toBe("gr\u00fcn \ufffd");
   });
 
   it("runs programs, detached and attached again", async () => {

@@ -80,6 +80,8 @@ export class Client implements AsyncDisposable {
   }
 }
 
+const undoMs = 2000;
+
 class Workspaces {
   readonly #parts: WorkspaceParts;
   constructor(parts: WorkspaceParts) {
@@ -89,16 +91,26 @@ class Workspaces {
   /**
    * Signs and hands in a creation; returns when the control plane has stored it. `exec` and the others wait for the guest
    * by themselves; `ready` does only that.
-   * @throws SdkError `invalid`, `exhausted`, `conflict` (the name is taken), `unreachable`
+   * @throws SdkError `invalid`, `exhausted`, `conflict` (the name is taken), `unreachable`, `cancelled` (and destroyed again)
    */
   async create(spec: NewWorkspace, options: { signal?: AbortSignal } = {}): Promise<Workspace> {
     const parsed = workspaceSpec.safeParse({ labels: {}, ...workspaceDefaults, ...spec });
     if (!parsed.success) throw new SdkError("invalid", firstIssue(parsed.error), { cause: parsed.error });
     const id = newWorkspaceId();
     const intent = this.#parts.signer.signIntent(id, { act: "create", spec: parsed.data });
-    const record = await this.#parts.control.create(intent, options.signal);
+    const record = await this.#parts.control.create(intent, options.signal).catch(async (error: unknown) => {
+      if (options.signal?.aborted) await this.#undo(id);
+      throw error;
+    });
     if (record.id !== id) throw new SdkError("forged", "the control plane answered with another workspace");
     return new Workspace(this.#parts, record);
+  }
+
+  /** A creation that was cancelled may be stored all the same. */
+  async #undo(id: WorkspaceId): Promise<void> {
+    const intent = this.#parts.signer.signIntent(id, { act: "destroy" });
+    // Fails where nothing was stored; a control plane that hangs is not waited for again.
+    await this.#parts.control.submit(id, intent, AbortSignal.timeout(undoMs)).catch(() => undefined);
   }
 
   /** Oldest first; `ended` adds those that were destroyed in the last days. */

@@ -73,7 +73,7 @@ async function execute(context: CommandContext, reference: string, argv: string[
   const output = new LocalOutput({ terminal });
   try {
     await using execution = await workspace.exec(argv, {
-      ...execOptions(options),
+      ...execOptions({ ...options, env: [...options.envFile.flat(), ...options.env] }),
       onOutput: options.detach ? () => undefined : output.write,
       signal: interrupts.signal,
     });
@@ -103,9 +103,13 @@ export function warnOfLoss(io: Io, lost: { stdout: bigint; stderr: bigint }): vo
   if (bytes > 0n) io.note(`${bytes} bytes of output were no longer kept when this client read them`);
 }
 
-function execOptions(options: Options): ExecOptions {
+type Executed = Pick<Options, "cwd" | "user" | "timeout" | "interactive" | "tty"> & {
+  readonly env: readonly (readonly [string, string])[];
+};
+
+export function execOptions(options: Executed): ExecOptions {
   return {
-    env: Object.fromEntries([...options.envFile.flat(), ...options.env]),
+    env: Object.fromEntries(options.env),
     stdin: options.interactive,
     ...(options.cwd === undefined ? {} : { cwd: parse.guestPath(options.cwd, options.user) }),
     ...(options.user === undefined ? {} : { user: options.user }),

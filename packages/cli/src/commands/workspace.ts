@@ -1,10 +1,10 @@
 import { StringDecoder } from "node:string_decoder";
 import { formatBytes } from "@exai/base";
-import type { Client, NewWorkspace, Workspace } from "@exai/sdk";
+import type { Workspace } from "@exai/sdk";
 import type { Command } from "commander";
-import { resolveImage } from "../images.ts";
 import { createIo } from "../io.ts";
 import { openClient } from "../open.ts";
+import { newWorkspace } from "../run/plan.ts";
 import { Interrupts } from "../session/interrupts.ts";
 import { Progress } from "../session/progress.ts";
 import { cleanJson, cleanLines } from "../text/clean.ts";
@@ -62,25 +62,15 @@ function registerCreate(group: Command, context: CommandContext): void {
       using interrupts = new Interrupts();
       using progress = new Progress(io.interactive);
       await using client = await openClient(context.globals());
-      const workspace = await client.workspaces.create(specOf(client, options));
+      const workspace = await client.workspaces.create(newWorkspace(client, options), {
+        signal: interrupts.signal,
+      });
       progress.show("booting");
       if (options.wait) await workspace.ready({ timeoutMs: 120_000, signal: interrupts.signal });
       progress.clear();
       if (io.json) io.printJson(describe(workspace));
       else io.print(workspace.id);
     });
-}
-
-function specOf(client: Client, options: CreateOptions): NewWorkspace {
-  return {
-    image: resolveImage(client.loaded.profile.imageStore, options.image),
-    labels: Object.fromEntries(options.label),
-    ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
-    ...(options.memory === undefined ? {} : { memoryMib: options.memory }),
-    ...(options.disk === undefined ? {} : { diskMib: options.disk }),
-    ...(options.ttl === undefined ? {} : { ttlSeconds: options.ttl }),
-    ...(options.name === undefined ? {} : { name: options.name }),
-  };
 }
 
 function registerList(group: Command, context: CommandContext): void {
@@ -205,13 +195,19 @@ function registerLogs(group: Command, context: CommandContext): void {
       // A file or a pipe gets the bytes as they are.
       const forPerson = process.stdout.isTTY === true;
       const text = new StringDecoder("utf8");
+      const show = (piece: string) => {
+        if (piece === "") return;
+        if (io.json) io.printJson({ data: piece });
+        else process.stdout.write(cleanLines(piece));
+      };
       using interrupts = new Interrupts();
       await using client = await openClient(context.globals());
       const workspace = await client.workspaces.get(reference);
       for await (const data of workspace.console({ follow: options.follow, signal: interrupts.signal })) {
-        if (io.json) io.printJson({ data: Buffer.from(data).toString("utf8") });
-        else process.stdout.write(forPerson ? cleanLines(text.write(data)) : data);
+        if (io.json || forPerson) show(text.write(data));
+        else process.stdout.write(data);
       }
+      show(text.end());
       if (interrupts.exitCode !== undefined) context.exit(interrupts.exitCode);
     });
 }

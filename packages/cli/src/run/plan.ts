@@ -34,14 +34,17 @@ export function timeToLive(options: RunOptions): number {
   return options.timeout === undefined ? 24 * hour : Math.ceil(options.timeout / 1000) + hour;
 }
 
-export function newWorkspace(client: Client, options: RunOptions): NewWorkspace {
+type Described = Pick<RunOptions, "image" | "cpus" | "memory" | "disk" | "ttl" | "name" | "label">;
+
+/** What `run` and `ws create` ask for alike. */
+export function newWorkspace(client: Client, options: Described): NewWorkspace {
   return {
     image: resolveImage(client.loaded.profile.imageStore, options.image),
-    ttlSeconds: timeToLive(options),
     labels: Object.fromEntries(options.label),
     ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
     ...(options.memory === undefined ? {} : { memoryMib: options.memory }),
     ...(options.disk === undefined ? {} : { diskMib: options.disk }),
+    ...(options.ttl === undefined ? {} : { ttlSeconds: options.ttl }),
     ...(options.name === undefined ? {} : { name: options.name }),
   };
 }

@@ -1,13 +1,12 @@
 import type { Observation } from "@exai/api";
-import { errorCode } from "@exai/base";
 import { type Client, type ExitStatus, SdkError, shellCode, type Workspace } from "@exai/sdk";
+import { execOptions, notStarted, warnOfLoss } from "../commands/exec.ts";
 import { CliError, sentence } from "../errors.ts";
 import type { Io } from "../io.ts";
 import { Interrupts } from "../session/interrupts.ts";
 import { LocalOutput } from "../session/output.ts";
 import { Progress } from "../session/progress.ts";
 import { runSession } from "../session/session.ts";
-import { terminalSize } from "../session/terminal.ts";
 import { guestPath } from "../text/parse.ts";
 import { newWorkspace, type RunOptions, timeToLive } from "./plan.ts";
 
@@ -25,7 +24,9 @@ export async function runCommand(client: Client, argv: string[], options: RunOpt
   const outcome: Outcome = { exitCode: 125, workspace: undefined, execMs: undefined, error: undefined };
   progress.show("creating");
   try {
-    const creating = client.workspaces.create(newWorkspace(client, options));
+    const creating = client.workspaces.create(newWorkspace(client, { ...options, ttl: timeToLive(options) }), {
+      signal: interrupts.signal,
+    });
     client.preload(); // loads while the control plane and the host are at work
     outcome.workspace = await creating;
     outcome.exitCode = await work(outcome, outcome.workspace, { argv, options, io, interrupts, progress });
@@ -74,38 +75,23 @@ async function work(outcome: Outcome, workspace: Workspace, what: Work): Promise
 }
 
 async function execute(workspace: Workspace, what: Work, output: LocalOutput): Promise<ExitStatus | undefined> {
-  const { options, interrupts } = what;
-  const terminal = options.tty ? { ...terminalSize(), term: process.env["TERM"] ?? "" } : undefined;
+  const { options, io, interrupts } = what;
   try {
     await using execution = await workspace.exec(what.argv, {
-      env: Object.fromEntries(options.env),
-      ...(options.cwd === undefined ? {} : { cwd: guestPath(options.cwd, options.user) }),
-      ...(options.user === undefined ? {} : { user: options.user }),
-      ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
-      ...(terminal === undefined ? {} : { terminal }),
-      stdin: options.interactive,
+      ...execOptions(options),
       onOutput: output.write,
       signal: interrupts.signal,
     });
-    return await runSession(execution, {
-      output,
-      interrupts,
-      stdin: options.interactive,
-      terminal: inTerminal(options),
-    });
+    const terminal = inTerminal(options);
+    const status = await runSession(execution, { output, interrupts, stdin: options.interactive, terminal });
+    warnOfLoss(io, execution.lostBytes);
+    return status;
   } catch (error) {
     throw notStarted(error);
   }
 }
 
 const inTerminal = (options: RunOptions): boolean => options.tty && process.stdin.isTTY === true;
-
-/** As in a shell: 127 for what is not there, 126 for what can't be run. */
-function notStarted(error: unknown): unknown {
-  const exitCode = errorCode(error) === "not-found" ? 127 : errorCode(error) === "denied" ? 126 : undefined;
-  if (exitCode === undefined) return error;
-  return new CliError("failed", sentence(error), { exitCode });
-}
 
 async function download(workspace: Workspace, what: Work, code: number): Promise<number> {
   const { options, io, interrupts, progress } = what;

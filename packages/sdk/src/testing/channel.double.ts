@@ -27,6 +27,8 @@ export class ChannelDouble implements AsyncDisposable {
   readonly #tls: { cert: string; key: string };
   readonly #sockets = new Set<Socket>();
   readonly running = new Set<string>();
+  /** What the guest printed, in pieces. */
+  console: readonly Uint8Array[] = [Buffer.from("exai-guest: ready\n")];
   /** Calls that go on now, by method. */
   readonly calls = new Set<string>();
   #server: Http2SecureServer | undefined;
@@ -96,6 +98,10 @@ export class ChannelDouble implements AsyncDisposable {
     if (!this.running.has(id)) throw new ConnectError("the workspace does not run", Code.Unavailable);
   }
 
+  async *#printed() {
+    for (const data of this.console) yield { data };
+  }
+
   #routes(router: ConnectRouter): void {
     router.service(Workspace, {
       ready: async (request, context) => {
@@ -108,9 +114,7 @@ export class ChannelDouble implements AsyncDisposable {
         }
         return { guest: { contract: 1 }, waitedMs: 0 };
       },
-      console: async function* () {
-        yield { data: Buffer.from("exai-guest: ready\n") };
-      },
+      console: () => this.#printed(),
       events: async function* () {
         yield { writer: "channel", sequence: 1n, sealed: Buffer.from("sealed") };
       },

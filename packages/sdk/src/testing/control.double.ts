@@ -42,6 +42,8 @@ export class ControlDouble implements AsyncDisposable {
   boot: { phase: ObservedPhase; message?: string; afterMs: number } = { phase: "running", afterMs: 0 };
   /** Changes an answer on its way out: a control plane that lies. */
   lie: (record: Workspace) => Workspace = (record) => record;
+  /** A creation is stored at once, and answered after this. */
+  creationAnswers: Promise<void> | undefined;
   onPhase: (id: string, phase: ObservedPhase) => void = () => undefined;
 
   constructor(host: HostId, key: KeyObject) {
@@ -137,6 +139,7 @@ export class ControlDouble implements AsyncDisposable {
           : undefined;
     if (record === undefined) throw new Refusal(404, "not-found", "there is no such path");
     this.#answers.set(key, record);
+    if (id === undefined) await this.creationAnswers;
     return { status: id === undefined ? 201 : 202, body: this.#out(record) };
   }
 

@@ -22,6 +22,8 @@ const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString("utf8");
 /** Programs as the guest's agent keeps them, but as children of this process: a double, strict on what it is sent. */
 export class ProcessesDouble {
   readonly entries = new Map<bigint, Entry>();
+  /** So many first bytes of standard output are kept for nobody. */
+  droppedBytes = 0;
   readonly #wakers = new Set<() => void>();
   #next = 1n;
 
@@ -109,7 +111,7 @@ export class ProcessesDouble {
   async *attach(id: bigint, from: { stdout: number; stderr: number }, signal: AbortSignal): AsyncGenerator<Output> {
     const entry = this.find(id);
     const { generation } = entry;
-    const at = { ...from };
+    const at = { ...from, stdout: Math.max(from.stdout, this.droppedBytes) };
     signal.addEventListener("abort", () => this.#wake(), { once: true });
     entry.attached++;
     try {
