@@ -38,7 +38,9 @@ export const fleet: Bench = async ({ stack, maxVms, signal, say }) => {
     const alive = answered.filter(Boolean).length;
     say(`${alive} of ${workspaces.length} answered${refusal === "" ? "" : `; then: ${refusal}`}`);
     await inParallel(workspaces, (each) => each.destroy());
-    const left = leftoversOf(traces).filter((each) => !before.includes(each));
+    // The folder of all its control groups is the stack's own and goes with it; nothing may be in it.
+    const own = `/exai-${traces.stack}`;
+    const left = leftoversOf(traces).filter((each) => !before.includes(each) && !each.endsWith(own));
     for (const each of left) say(`left over: ${each}`);
     return [result("per-vm-mib", [perVm ?? Number.NaN]), result("vms-at-once", [left.length === 0 ? alive : 0])];
   } finally {
