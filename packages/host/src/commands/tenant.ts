@@ -27,22 +27,15 @@ export async function tenantCommand(options: TenantOptions, io: CommandIo): Prom
     return 0;
   }
   const subject = options.subject ?? "";
-  const host = await enrolHost(home, Date.now());
   using lock = await lockEnrolment(home.paths.home);
+  const host = await enrolHost(home, Date.now());
   const { anchor } =
     options.action === "add"
       ? createLocalTenant(home, subject, host, options.imageStore)
       : enrolTenant(home, readAnchor(subject));
   lock[Symbol.dispose]();
   const { tenant, name } = anchor;
-  using supervisor = createIpcClient(runPaths(home.stack).supervisorSocket, supervisorContract);
-  const running = await supervisor.call("reload", {}, { timeoutMs: 60_000 }).then(
-    () => true,
-    (error: unknown) => {
-      if (error instanceof IpcError && error.code === "connect") return false; // no stack runs
-      throw error;
-    },
-  );
+  const running = await reload(home.stack, name);
   const result = { tenant, name, running, host };
   const next =
     options.action === "add"
@@ -51,6 +44,19 @@ export async function tenantCommand(options: TenantOptions, io: CommandIo): Prom
   const when = running ? "" : "no stack runs here: the tenant is taken up by the next 'exai up'\n";
   io.stdout(io.json ? `${JSON.stringify(result)}\n` : `${tenant}  ${name}\n${when}${next}`);
   return 0;
+}
+
+/** @returns whether a stack runs. @throws HostError `child` when it did not take the tenant up, which stays enrolled */
+async function reload(stack: string, name: string): Promise<boolean> {
+  using supervisor = createIpcClient(runPaths(stack).supervisorSocket, supervisorContract);
+  try {
+    await supervisor.call("reload", {}, { timeoutMs: 60_000 });
+    return true;
+  } catch (cause) {
+    if (cause instanceof IpcError && cause.code === "connect") return false;
+    const what = `tenant '${name}' is enrolled, but the stack that runs did not take it up`;
+    throw new HostError("child", `${what}; see 'exai status', then 'exai down' and 'exai up -d'`, { cause });
+  }
 }
 
 /** Longest file that is taken for an anchor; a good one has some 250 bytes. */

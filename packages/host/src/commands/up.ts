@@ -59,9 +59,9 @@ async function foreground(options: UpOptions, io: CommandIo): Promise<number> {
 }
 
 async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, nowMs: number) {
+  using lock = await lockEnrolment(home.paths.home);
   const host = await enrolHost(home, nowMs);
   enrolReleaseKeys(options.imageStore, home.paths.releases);
-  using lock = await lockEnrolment(home.paths.home);
   if (enrolledTenants(home).length === 0) createLocalTenant(home, options.tenant ?? "local", host, options.imageStore);
   lock[Symbol.dispose]();
   const chosen = await chooseAccelerator(options.imageStore, releaseKeys(home.paths.releases), home.paths.probe);

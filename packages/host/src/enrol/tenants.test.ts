@@ -74,4 +74,12 @@ describe("enrolment", () => {
       expect(() => enrolledTenants(home), text).toThrow(/holds no uid/);
     }
   });
+
+  it("refuses two tenants with one uid, which would open each other's sockets", async () => {
+    const host = await enrolHost(home, Date.now());
+    const [a, b] = ["a", "b"].map((name) => createLocalTenant(home, name, host, "/images").anchor.tenant);
+    const uidOf = (tenant = "") => join(home.paths.tenantAnchors, `${tenant}.uid`);
+    writeFileSync(uidOf(b), readFileSync(uidOf(a)));
+    expect(() => enrolledTenants(home)).toThrow(/have one uid/);
+  });
 });

@@ -21,7 +21,10 @@ export function enrolledTenants(home: Home): EnrolledTenant[] {
     if (!file.endsWith(".json")) continue;
     const anchor = readAnchor(join(home.paths.tenantAnchors, file));
     const index = readIndex(join(home.paths.tenantAnchors, `${anchor.tenant}.uid`));
-    found.push({ anchor, channelUid: home.uidBase + uidOffsets.firstChannel + index });
+    const channelUid = home.uidBase + uidOffsets.firstChannel + index;
+    const same = found.find((each) => each.channelUid === channelUid);
+    if (same !== undefined) throw sharedUid(home, anchor, same.anchor);
+    found.push({ anchor, channelUid });
   }
   return found.sort((a, b) => a.anchor.name.localeCompare(b.anchor.name));
 }
@@ -35,6 +38,12 @@ function readIndex(file: string): number {
   if (/^\d{1,5}$/.test(text) && index < mostTenants) return index;
   throw new HostError("enrolment", `${file} holds no uid; restore it, or remove the tenant's anchor beside it`);
 }
+
+const sharedUid = (home: Home, a: TenantAnchor, b: TenantAnchor): HostError =>
+  new HostError(
+    "enrolment",
+    `tenants ${a.tenant} and ${b.tenant} have one uid in ${home.paths.tenantAnchors}; remove the files of one and enrol it again`,
+  );
 
 function readAnchor(file: string): TenantAnchor {
   try {
