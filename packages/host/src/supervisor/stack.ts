@@ -44,7 +44,9 @@ export class Stack implements AsyncDisposable {
     return this.#stopped.promise;
   }
 
+  /** The first request counts: with a service manager, `down --keep-vms` is followed by SIGTERM, and VMs must stay. */
   requestStop(keepVms: boolean): void {
+    if (this.#stopping) return;
     this.#stopping = true;
     this.#keepVms = keepVms;
     this.#stopped.resolve();
@@ -105,9 +107,11 @@ export class Stack implements AsyncDisposable {
   async #reload(): Promise<void> {
     const o = this.#options;
     if (this.#stopping) throw new HostError("not-running", "the stack is being stopped");
+    // First what may fail: an anchor that can't be read must not leave a stack without processes.
+    const tenants = enrolledTenants(o.home);
+    makeRunFolders(o.home, tenants);
     await this.#stopChildren();
-    Object.assign(o, { tenants: enrolledTenants(o.home) });
-    makeRunFolders(o.home, o.tenants);
+    Object.assign(o, { tenants });
     this.#startChildren();
     await this.#awaitBroker();
   }
