@@ -129,7 +129,7 @@ export function hostChecks(home: string): Check[] {
       severity: "warn",
       reason:
         "a core of a process of ours would hold a tenant's data; the launcher forbids it for VMMs, the host should for all",
-      remedy: "sysctl kernel.core_pattern=|/bin/false",
+      remedy: "sysctl -w 'kernel.core_pattern=|/bin/false'",
       look() {
         const pattern = read("/proc/sys/kernel/core_pattern");
         return { ok: pattern.startsWith("|/bin/false") || pattern === "", found: `core_pattern = ${pattern}` };
