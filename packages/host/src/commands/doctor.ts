@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { chooseAccelerator } from "../doctor/accelerator.ts";
 import { type Check, type CheckResult, runCheck } from "../doctor/check.ts";
 import { hostChecks } from "../doctor/host-checks.ts";
+import { requirementChecks } from "../doctor/requirements.ts";
 import { releaseKeysToBe } from "../enrol/releases.ts";
 import { findHome } from "../home/home.ts";
 import type { HomePaths } from "../home/paths.ts";
@@ -15,7 +16,11 @@ export interface DoctorOptions extends HomeOption {
 export async function doctorCommand(options: DoctorOptions, io: CommandIo): Promise<number> {
   const home = resolve(options.home);
   const results: CheckResult[] = [];
-  for (const check of [...hostChecks(home), kvmCheck(options.imageStore, ownHome(home))]) {
+  for (const check of [
+    ...requirementChecks(options.imageStore),
+    ...hostChecks(home),
+    kvmCheck(options.imageStore, ownHome(home)),
+  ]) {
     const result = await runCheck(check);
     results.push(result);
     if (!io.json) io.stdout(render(result));

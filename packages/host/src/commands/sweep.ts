@@ -7,10 +7,10 @@ import { type EnrolledTenant, enrolledTenants } from "../enrol/tenants.ts";
 import { type Home, openHome } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
 import { SupervisedChild } from "../supervisor/child.ts";
+import { launcherPath } from "../supervisor/launcher-path.ts";
 import { nodePlan } from "../supervisor/plans.ts";
 import { reapServices } from "../supervisor/reap.ts";
 import { makeRunFolders, removeRunFolders } from "../supervisor/run-folder.ts";
-import { launcherPath } from "./up.ts";
 
 /**
  * Removes every microVM of a home whose stack is down, with its disk, namespaces and cgroups. The node agent does it,

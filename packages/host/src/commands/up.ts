@@ -10,6 +10,7 @@ import { createLocalTenant, enrolledTenants } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
 import { openHome, prepareHome } from "../home/home.ts";
 import { lockEnrolment, lockHome } from "../home/lock.ts";
+import { launcherPath } from "../supervisor/launcher-path.ts";
 import type { StackOptions } from "../supervisor/plans.ts";
 import { Stack } from "../supervisor/stack.ts";
 import { detach, ownArgv, supervisorLog } from "./detach.ts";
@@ -84,9 +85,6 @@ async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, n
   };
   return { options: result, reason: chosen.reason };
 }
-
-export const launcherPath = (): string =>
-  resolve(import.meta.dirname, "../../../../native/target/x86_64-unknown-linux-musl/release/exai-launcher");
 
 function report(status: StackStatus, io: CommandIo): void {
   if (io.json) {

@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
-import { arch, cpus, release, totalmem } from "node:os";
+import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { formatBytes } from "@exai/base";
 import { run } from "../exec.ts";
@@ -23,23 +23,9 @@ function program(id: string, path: string, args: readonly string[], packageName:
   };
 }
 
-/** What the machine must have, in the order in which a person would set it up. */
+/** What the machine should have besides the requirements of a start. */
 export function hostChecks(home: string): Check[] {
   return [
-    {
-      id: "architecture",
-      severity: "fail",
-      reason: "images and the launcher are built for x86_64",
-      remedy: "use an x86_64 machine",
-      look: () => ({ ok: arch() === "x64", found: `${arch()}, Linux ${release()}` }),
-    },
-    {
-      id: "root",
-      severity: "fail",
-      reason: "each microVM gets a user and namespaces of its own, which only root can give",
-      remedy: "run with sudo",
-      look: () => ({ ok: process.getuid?.() === 0, found: `uid ${process.getuid?.()}` }),
-    },
     {
       id: "memory",
       severity: "warn",
@@ -65,13 +51,6 @@ export function hostChecks(home: string): Check[] {
       remedy: "choose an EXAI_HOME in a folder that only root can change",
       look: () => ({ ok: true, found: ownFolder(home, "allow") }),
     },
-    program(
-      "qemu",
-      "/usr/bin/qemu-system-x86_64",
-      ["--version"],
-      "qemu-system-x86",
-      "QEMU runs the microVMs where Firecracker can't",
-    ),
     program("mke2fs", "/usr/sbin/mke2fs", ["-V"], "e2fsprogs", "it makes the file system of each workspace's disk"),
     {
       id: "namespaces",
