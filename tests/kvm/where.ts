@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host";
 import type { BootFiles } from "@exai/machine";
-import { parseManifest } from "@exai/machine/image";
+import { bootFilesOf, parseManifest } from "@exai/machine/image";
 import { cachePaths } from "../../tools/build/paths.ts";
 
 /** Suites of this folder need a host whose KVM works: this machine, or the nested host that it starts. */
@@ -39,14 +39,4 @@ export function builtImage(name: string): BuiltImage {
 }
 
 /** The digests of the same image, as a driver's planning function takes them. */
-export function bootFiles(name: string): BootFiles {
-  const { manifest } = builtImage(name);
-  return {
-    kernel: manifest.kernel.sha256,
-    kernelFlavor: manifest.kernelFlavor,
-    initramfs: manifest.initramfs.sha256,
-    rootfs: manifest.rootfs.sha256,
-    rootfsType: manifest.rootfsFormat,
-    commandLine: manifest.commandLine,
-  };
-}
+export const bootFiles = (name: string): BootFiles => bootFilesOf(builtImage(name).manifest);

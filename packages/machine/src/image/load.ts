@@ -41,15 +41,20 @@ export async function loadImage(
   return {
     digest,
     name: manifest.name,
-    kernel: manifest.kernel.sha256,
-    kernelFlavor: manifest.kernelFlavor,
-    initramfs: manifest.initramfs.sha256,
-    rootfs: manifest.rootfs.sha256,
-    rootfsType: manifest.rootfsFormat,
-    commandLine: manifest.commandLine,
+    ...bootFilesOf(manifest),
     paths: { kernel, initramfs, rootfs },
   };
 }
+
+/** What a guest boots from, as a manifest names it. */
+export const bootFilesOf = (manifest: ImageManifest): BootFiles => ({
+  kernel: manifest.kernel.sha256,
+  kernelFlavor: manifest.kernelFlavor,
+  initramfs: manifest.initramfs.sha256,
+  rootfs: manifest.rootfs.sha256,
+  rootfsType: manifest.rootfsFormat,
+  commandLine: manifest.commandLine,
+});
 
 /**
  * The manifest alone, with its signature: none of the files that it names was looked at.

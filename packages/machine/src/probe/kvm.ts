@@ -6,6 +6,7 @@ import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host"
 import { startProgram } from "../exec.ts";
 import { copyBlob } from "../image/blobs.ts";
 import { loadManifest } from "../image/load.ts";
+import { containment } from "../vmm/qemu/plan.ts";
 import { rememberPerBoot } from "./memory.ts";
 
 export interface KvmProbeOptions {
@@ -141,7 +142,7 @@ function probeArguments(boot: Boot): string[] {
     ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
     ["-kernel", boot.kernel, "-initrd", boot.initramfs, "-append", words],
     ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+    containment(),
   ].flat();
 }
 

@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { MachineError } from "../errors.ts";
 import { type Running, startProgram } from "../exec.ts";
+import { containment } from "../vmm/qemu/plan.ts";
 import { rememberPerBoot } from "./memory.ts";
 import { tscBios } from "./tsc-bios.ts";
 
@@ -38,9 +39,8 @@ async function measure(qemu: string): Promise<number> {
     const bios = join(folder, "bios");
     await writeFile(bios, tscBios());
     const argv = ["-M", "microvm,acpi=off,isa-serial=on", "-accel", "tcg,tb-size=1", "-m", "8M", "-bios", bios];
-    const sandbox = ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
     const plain = [
-      ...sandbox,
+      ...containment(),
       "-nodefaults",
       "-no-user-config",
       "-display",

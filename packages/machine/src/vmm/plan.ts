@@ -26,3 +26,10 @@ export type LaunchPlan = Pick<LaunchRequest, "vmm" | "argv" | "files" | "config"
 
 /** Where the VMM sees its files, inside its jail. */
 export const jailPaths = { kernel: "/vm/kernel", initramfs: "/vm/initramfs", rootfs: "/vm/rootfs" } as const;
+
+/** What every VMM boots from, bound into its jail. */
+export const bootBlobs = (image: BootFiles): LaunchPlan["files"] => [
+  { blob: image.kernel, target: jailPaths.kernel },
+  { blob: image.initramfs, target: jailPaths.initramfs },
+  { blob: image.rootfs, target: jailPaths.rootfs },
+];

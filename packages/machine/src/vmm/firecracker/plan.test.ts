@@ -1,18 +1,10 @@
 import { firecrackerConfig, launchRequest } from "@exai/api/host";
 import { newLifetimeId, newWorkspaceId } from "@exai/base";
 import { expect, test } from "vitest";
-import type { BootFiles } from "../plan.ts";
+import { image } from "../plan.fixture.ts";
 import { planFirecracker } from "./plan.ts";
 
-const image: BootFiles = {
-  kernel: "1".repeat(64),
-  kernelFlavor: "exai",
-  initramfs: "2".repeat(64),
-  rootfs: "3".repeat(64),
-  rootfsType: "erofs",
-  commandLine: "word=1",
-};
-const plan = planFirecracker(image, { cpus: 2, memoryMib: 512 });
+const plan = planFirecracker({ ...image, commandLine: "word=1" }, { cpus: 2, memoryMib: 512 });
 const config = firecrackerConfig.parse(JSON.parse(plan.config ?? ""));
 
 test("is a launch request that the node agent takes", () => {

@@ -1,18 +1,20 @@
 import { type FirecrackerConfig, jail } from "@exai/api/host";
-import { type BootFiles, jailPaths, type LaunchPlan, type MachineSize } from "../plan.ts";
+import { type BootFiles, bootBlobs, jailPaths, type LaunchPlan, type MachineSize } from "../plan.ts";
 
 /**
  * Firecracker's configuration for one microVM: two disks, a vsock that only the guest dials, entropy, a balloon, a serial
  * console; no network card. It reads it from a file, so that a boot needs no call of its API.
  */
 export function planFirecracker(image: BootFiles, size: MachineSize): LaunchPlan {
-  const files = [
-    { blob: image.kernel, target: jailPaths.kernel },
-    { blob: image.initramfs, target: jailPaths.initramfs },
-    { blob: image.rootfs, target: jailPaths.rootfs },
-  ];
   const argv = ["--config-file", jail.config, "--api-sock", jail.api];
-  return { vmm: "firecracker", argv, files, config: JSON.stringify(configOf(image, size)), kvm: true, ...size };
+  return {
+    vmm: "firecracker",
+    argv,
+    files: bootBlobs(image),
+    config: JSON.stringify(configOf(image, size)),
+    kvm: true,
+    ...size,
+  };
 }
 
 function configOf(image: BootFiles, { cpus, memoryMib }: MachineSize): FirecrackerConfig {

@@ -1,17 +1,9 @@
 import { launchRequest } from "@exai/api/host";
 import { newLifetimeId, newWorkspaceId } from "@exai/base";
 import { describe, expect, it } from "vitest";
-import type { BootFiles } from "../plan.ts";
+import { image } from "../plan.fixture.ts";
 import { planQemu, translationCacheMib } from "./plan.ts";
 
-const image: BootFiles = {
-  kernel: "1".repeat(64),
-  kernelFlavor: "exai",
-  initramfs: "2".repeat(64),
-  rootfs: "3".repeat(64),
-  rootfsType: "erofs",
-  commandLine: "",
-};
 const size = { cpus: 2, memoryMib: 512 };
 const tcg = { kind: "tcg", tscKhz: 2_596_096 } as const;
 const after = (argv: readonly string[], flag: string) => argv.filter((_, at) => argv[at - 1] === flag);

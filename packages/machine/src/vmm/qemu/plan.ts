@@ -1,5 +1,5 @@
 import { jail } from "@exai/api/host";
-import { type Accelerator, type BootFiles, jailPaths, type LaunchPlan, type MachineSize } from "../plan.ts";
+import { type Accelerator, type BootFiles, bootBlobs, jailPaths, type LaunchPlan, type MachineSize } from "../plan.ts";
 import { kernelCommandLine } from "./command-line.ts";
 
 /** Name of the channel's port; the guest finds it in /sys/class/virtio-ports. */
@@ -26,12 +26,7 @@ export function planQemu(image: BootFiles, size: MachineSize, accelerator: Accel
     ...entropyAndMemory(),
     ...monitor(),
   ];
-  const files = [
-    { blob: image.kernel, target: jailPaths.kernel },
-    { blob: image.initramfs, target: jailPaths.initramfs },
-    { blob: image.rootfs, target: jailPaths.rootfs },
-  ];
-  return { vmm: "qemu", argv, files, kvm: accelerator.kind === "kvm", ...size };
+  return { vmm: "qemu", argv, files: bootBlobs(image), kvm: accelerator.kind === "kvm", ...size };
 }
 
 function machine(image: BootFiles): string[] {
@@ -74,7 +69,7 @@ export const translationCacheMib = (memoryMib: number): number =>
   Math.min(256, Math.max(16, Math.floor(memoryMib / 8)));
 
 /** QEMU's own seccomp filter: no program can be started, no id changed, no priority raised. */
-const containment = (): string[] => [
+export const containment = (): string[] => [
   "-sandbox",
   "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 ];
