@@ -1,29 +1,23 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { serveIpc } from "@exai/ipc";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { supervisorContract } from "../contracts.ts";
 import { enrolledTenants } from "../enrol/tenants.ts";
-import { type Home, openHome } from "../home/home.ts";
+import type { Home } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
-import { releaseUidRange } from "../home/uid-range.ts";
+import { makeTestHome } from "../testing/home.fixture.ts";
 import { tenantCommand } from "./tenant.ts";
 
-let folder: string;
+let made: ReturnType<typeof makeTestHome>;
 let home: Home;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "exai-tenant-"));
-  chmodSync(folder, 0o711);
-  home = openHome(join(folder, "home"), 0);
+  made = makeTestHome();
+  ({ home } = made);
 });
-afterEach(() => {
-  rmSync(runPaths(home.stack).run, { recursive: true, force: true });
-  releaseUidRange(home.paths.home);
-  rmSync(folder, { recursive: true, force: true });
-});
+afterEach(() => made[Symbol.dispose]());
 
 async function add(name: string, json = false): Promise<string> {
   let text = "";

@@ -1,24 +1,19 @@
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Home, openHome } from "../home/home.ts";
+import type { Home } from "../home/home.ts";
 import { lockEnrolment } from "../home/lock.ts";
-import { releaseUidRange } from "../home/uid-range.ts";
+import { makeTestHome } from "../testing/home.fixture.ts";
 import { enrolHost } from "./host.ts";
 import { createLocalTenant, enrolledTenants } from "./tenants.ts";
 
-let folder: string;
+let made: ReturnType<typeof makeTestHome>;
 let home: Home;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "exai-tenants-"));
-  chmodSync(folder, 0o711);
-  home = openHome(join(folder, "home"), 0);
+  made = makeTestHome();
+  ({ home } = made);
 });
-afterEach(() => {
-  releaseUidRange(home.paths.home);
-  rmSync(folder, { recursive: true, force: true });
-});
+afterEach(() => made[Symbol.dispose]());
 
 const hostile = ["x/../../etc/demo", "..", "a b", "A", "-a", "a-", "a\n", "", "a".repeat(64)];
 

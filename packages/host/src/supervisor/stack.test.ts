@@ -1,25 +1,18 @@
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, mkdirSync } from "node:fs";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { enrolHost } from "../enrol/host.ts";
-import { type Home, openHome } from "../home/home.ts";
+import type { Home } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
-import { releaseUidRange } from "../home/uid-range.ts";
+import { makeTestHome } from "../testing/home.fixture.ts";
 import { Stack } from "./stack.ts";
 
-let folder: string;
+let made: ReturnType<typeof makeTestHome>;
 let home: Home;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "exai-stack-"));
-  chmodSync(folder, 0o711);
-  home = openHome(join(folder, "home"), 0);
+  made = makeTestHome();
+  ({ home } = made);
 });
-afterEach(() => {
-  rmSync(runPaths(home.stack).run, { recursive: true, force: true });
-  releaseUidRange(home.paths.home);
-  rmSync(folder, { recursive: true, force: true });
-});
+afterEach(() => made[Symbol.dispose]());
 
 async function stopped(...requests: boolean[]): Promise<void> {
   const options = {
