@@ -36,3 +36,33 @@ export const firecrackerConfig = z.strictObject({
   metrics: z.strictObject({ metrics_path: z.string() }),
 });
 export type FirecrackerConfig = z.infer<typeof firecrackerConfig>;
+
+/** What it answers; unknown members are let pass here, since later versions add some. */
+const shortText = z.string().max(200);
+export const firecrackerAnswers = {
+  fault: z.object({ fault_message: z.string() }),
+  version: z.object({ firecracker_version: z.string().regex(/^\d{1,4}\.\d{1,4}\.\d{1,4}(-[\w.-]{1,40})?$/) }),
+  instance: z.object({
+    id: shortText,
+    state: z.enum(["Not started", "Running", "Paused"]),
+    vmm_version: shortText,
+    app_name: shortText,
+  }),
+} as const;
+
+const path = z.string().regex(/^\/[\w./-]{1,100}$/);
+/** Body of `PUT /snapshot/create`. */
+export const firecrackerSnapshot = z.strictObject({
+  snapshot_type: z.literal("Full"),
+  snapshot_path: path,
+  mem_file_path: path,
+});
+/** Body of `PUT /snapshot/load`. The last two members exist from 1.16 on. */
+export const firecrackerLoad = z.strictObject({
+  snapshot_path: path,
+  mem_backend: z.strictObject({ backend_type: z.enum(["File", "Uffd"]), backend_path: path }),
+  resume_vm: z.boolean(),
+  clock_realtime: z.boolean().optional(),
+  vsock_override: z.strictObject({ uds_path: path }).optional(),
+});
+export type FirecrackerLoad = z.infer<typeof firecrackerLoad>;

@@ -11,7 +11,14 @@ export {
 } from "./anchors.ts";
 export { type ChannelConfig, channelConfig, channelContract } from "./channel.ts";
 export { type ControlConfig, controlConfig, type NodeConfig, nodeConfig } from "./config.ts";
-export { type FirecrackerConfig, firecrackerConfig } from "./firecracker.ts";
+export {
+  type FirecrackerConfig,
+  type FirecrackerLoad,
+  firecrackerAnswers,
+  firecrackerConfig,
+  firecrackerLoad,
+  firecrackerSnapshot,
+} from "./firecracker.ts";
 export {
   type ImageBlob,
   type ImageIndex,

@@ -51,6 +51,10 @@ export const jail = {
   vsock: "/run/v.sock",
   log: "/run/log",
   metrics: "/run/metrics",
+  /** Where a VMM finds and puts a snapshot: files of a volume that is bound in when there is one. */
+  snapshot: "/snap",
+  /** For QEMU, which takes no path: the state to begin with, to read from. */
+  loadFd: 12,
   /** Port of the host that the guest's agent dials. */
   channelPort: 1024,
 } as const;

@@ -1,4 +1,4 @@
-import type { LaunchRequest } from "@exai/api/host";
+import { jail, type LaunchRequest } from "@exai/api/host";
 
 /** Digests of what a guest boots from, already checked against the image's manifest. */
 export interface BootFiles {
@@ -26,6 +26,9 @@ export type LaunchPlan = Pick<LaunchRequest, "vmm" | "argv" | "files" | "config"
 
 /** Where the VMM sees its files, inside its jail. */
 export const jailPaths = { kernel: "/vm/kernel", initramfs: "/vm/initramfs", rootfs: "/vm/rootfs" } as const;
+
+/** The files of a snapshot, as a VMM sees them. QEMU has a state alone, which holds the memory. */
+export const snapshotPaths = { state: `${jail.snapshot}/state`, memory: `${jail.snapshot}/memory` } as const;
 
 /** What every VMM boots from, bound into its jail. */
 export const bootBlobs = (image: BootFiles): LaunchPlan["files"] => [
