@@ -41,6 +41,12 @@ pub struct Document {
     /// FIFOs of the jail, and where what the VMM writes to them goes.
     #[serde(default)]
     pub fifos: Vec<Fifo>,
+    /// Empty folders of the jail, where a running VMM may be given a volume.
+    #[serde(default)]
+    pub mount_points: Vec<PathBuf>,
+    /// Files that the VMM gets as descriptors, to read from.
+    #[serde(default)]
+    pub inputs: Vec<Input>,
     pub console: OwnedLog,
     pub stderr_log: Log,
     pub status_file: PathBuf,
@@ -71,6 +77,14 @@ pub struct Socket {
     pub uid: u32,
     pub gid: u32,
     pub mode: u32,
+}
+
+/// A regular file that the VMM gets as descriptor `fd`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    pub fd: i32,
+    pub path: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,7 +169,8 @@ impl Document {
         let paths = [&self.vmm, &self.status_file, &self.console.path, &self.stderr_log.path];
         let optional = self.cgroup.iter().chain(&self.netns);
         let all = paths.into_iter().chain(binds).chain(optional).chain(&self.system_folders);
-        let made = self.texts.iter().map(|text| &text.target).chain(&self.work_folder);
+        let made = self.texts.iter().map(|text| &text.target).chain(&self.work_folder).chain(&self.mount_points);
+        let made = made.chain(self.inputs.iter().map(|input| &input.path));
         let logs = self.fifos.iter().map(|fifo| &fifo.log);
         let all = all.chain(made).chain(logs.clone().map(|log| &log.path));
         for path in all.chain(self.sockets.iter().map(|socket| &socket.path)) {
@@ -170,11 +185,14 @@ impl Document {
         if self.fifos.len() > 4 || self.texts.iter().map(|text| text.content.len()).sum::<usize>() > 128 << 10 {
             return Err("at most 4 FIFOs, and 128 KiB of texts".into());
         }
-        for socket in &self.sockets {
-            let taken = self.sockets.iter().filter(|other| other.fd == socket.fd).count();
-            if !(3..=60).contains(&socket.fd) || taken != 1 || socket.mode > 0o777 {
-                return Err(format!("socket {}: fd must be 3 to 60 and given once, mode at most 777", socket.fd));
+        let descriptors = self.sockets.iter().map(|socket| socket.fd).chain(self.inputs.iter().map(|input| input.fd));
+        for fd in descriptors.clone() {
+            if !(3..=60).contains(&fd) || descriptors.clone().filter(|other| *other == fd).count() != 1 {
+                return Err(format!("descriptor {fd} must be 3 to 60 and given once"));
             }
+        }
+        if self.sockets.iter().any(|socket| socket.mode > 0o777) {
+            return Err("a socket's mode is at most 777".into());
         }
         let bytes = [self.console.max_bytes, self.stderr_log.max_bytes];
         for bytes in bytes.into_iter().chain(logs.map(|log| log.max_bytes)) {
@@ -193,7 +211,7 @@ impl Document {
 }
 
 /// Absolute, not `/` itself, and without `..`: what is written is what is meant.
-fn plain_absolute(path: &Path) -> Result<(), String> {
+pub fn plain_absolute(path: &Path) -> Result<(), String> {
     let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
     if path.is_absolute() && path.file_name().is_some() && path.components().all(plain) {
         return Ok(());
@@ -212,6 +230,7 @@ mod tests {
             "systemFolders": ["/usr"], "sockets": [{"fd": 10, "path": "/s", "uid": 1, "gid": 1, "mode": 0o600}],
             "workFolder": "/run", "relays": [{"fd": 10, "path": "/run/a.sock", "kind": "dial"}],
             "texts": [{"target": "/vm/config", "content": "{}"}], "fifos": [{"path": "/run/log", "log": {"path": "/l", "maxBytes": 65536}}],
+            "mountPoints": ["/snap"], "inputs": [{"fd": 12, "path": "/i"}],
             "console": {"path": "/c", "uid": 1, "gid": 1, "maxBytes": 65536},
             "stderrLog": {"path": "/e", "maxBytes": 65536}, "statusFile": "/st",
             "limits": {"nofile": 64, "fsizeBytes": 1, "core": 0, "memlockBytes": 0, "nproc": 9}
@@ -255,6 +274,9 @@ mod tests {
         refused("/fifos/0/log/maxBytes", 1.into());
         refused("/texts/0/content", "x".repeat(129 << 10).into());
         refused("/workFolder", serde_json::Value::Null);
+        refused("/mountPoints/0", "/".into());
+        refused("/inputs/0/fd", 10.into());
+        refused("/inputs/0/path", "/a/../i".into());
     }
 
     #[test]

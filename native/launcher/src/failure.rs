@@ -26,6 +26,8 @@ pub enum Step {
     Exec = 24,
     Relays = 25,
     Fifos = 26,
+    Inputs = 27,
+    Volume = 28,
 }
 
 impl Step {
@@ -50,6 +52,8 @@ impl Step {
             Step::Exec => "exec",
             Step::Relays => "relays",
             Step::Fifos => "fifos",
+            Step::Inputs => "inputs",
+            Step::Volume => "volume",
         }
     }
 

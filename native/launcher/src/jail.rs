@@ -40,6 +40,10 @@ pub fn enter(document: &Document) -> Result<Vec<OwnedFd>, Failure> {
         make_parents(&path)?;
         symlink(target, inside(&path)).at(Step::Jail, path.display())?;
     }
+    for folder in &document.mount_points {
+        make_parents(folder)?;
+        make_folder(&inside(folder))?;
+    }
     for text in &document.texts {
         make_parents(&text.target)?;
         make_text(text)?;

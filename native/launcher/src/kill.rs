@@ -76,7 +76,7 @@ impl<'a> Pairs<'a> for [&'a str] {
 }
 
 /// None when it has ended. The start time is read after the descriptor is open: then the number can't change hands.
-fn open_process((pid, start): (i32, u64)) -> Result<Option<OwnedFd>, Failure> {
+pub fn open_process((pid, start): (i32, u64)) -> Result<Option<OwnedFd>, Failure> {
     let number = Pid::from_raw(pid).ok_or_else(|| Failure::new(Step::Usage, "pid"))?;
     let process = match pidfd_open(number, PidfdFlags::empty()) {
         Ok(process) => process,

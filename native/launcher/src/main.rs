@@ -5,9 +5,12 @@ mod anchored;
 mod document;
 mod failure;
 mod identity;
+mod inputs;
 mod jail;
 mod kill;
+mod monitor;
 mod netns;
+mod options;
 mod pair;
 mod place;
 mod privileges;
@@ -20,6 +23,7 @@ mod service;
 mod sockets;
 mod status;
 mod vmm;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -30,6 +34,10 @@ const USAGE: &str = "usage: exai-launcher run < document.json
        exai-launcher alive --pid P --start-time T
        exai-launcher reap --first U --count N
        exai-launcher netns-add NAME | netns-del NAME
+       exai-launcher volume-make --at PATH --bytes N --uid U --gid G
+       exai-launcher volume-bind --at PATH --pid P --start-time T
+       exai-launcher volume-pass --at PATH --monitor SOCKET --uid U --gid G
+       exai-launcher volume-drop --at PATH
        exai-launcher service --uid U --gid G [--group G] --app FOLDER --at FOLDER -- PROGRAM ARG...";
 
 fn main() -> ExitCode {
@@ -43,6 +51,10 @@ fn main() -> ExitCode {
         ["reap", options @ ..] => reap::reap(options),
         ["netns-add", name] => netns::add(name),
         ["netns-del", name] => netns::delete(name),
+        ["volume-make", options @ ..] => volume::make(options),
+        ["volume-bind", options @ ..] => volume::bind(options),
+        ["volume-pass", options @ ..] => volume::pass(options),
+        ["volume-drop", options @ ..] => volume::drop(options),
         _ => Err(Failure::new(Step::Usage, USAGE)),
     };
     match outcome {

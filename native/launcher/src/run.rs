@@ -21,7 +21,7 @@ use crate::ring::Ring;
 use crate::sockets::{self, Listening};
 use crate::status::{Started, StatusFile};
 use crate::vmm::{self, Waiting};
-use crate::{jail, place, privileges};
+use crate::{inputs, jail, place, privileges};
 
 /// Bytes a second that a guest's console, and the VMM's own messages, may write.
 const CONSOLE_RATE: u32 = 1 << 20;
@@ -106,6 +106,7 @@ fn start(document: &Document, sockets: &mut Vec<Listening>, report: &File) -> Re
     }
     let console = open_console(document)?;
     let stderr = open_ring(&document.stderr_log.path, document.stderr_log.max_bytes, Step::StderrLog)?;
+    let inputs = inputs::open(document)?;
     let mut rings = Vec::new();
     for fifo in &document.fifos {
         rings.push(open_ring(&fifo.log.path, fifo.log.max_bytes, Step::Fifos)?);
@@ -124,7 +125,7 @@ fn start(document: &Document, sockets: &mut Vec<Listening>, report: &File) -> Re
     place::unshare_rest()?;
     let fifos = jail::enter(document)?;
     let relays = relay::prepare(document, sockets)?;
-    let child = vmm::fork(document, sockets)?;
+    let child = vmm::fork(document, sockets, &inputs)?;
     let started = identify(document, &proc, &child)?;
     // From here the keeper can't do more than the VMM may.
     drop(proc);

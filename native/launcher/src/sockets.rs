@@ -13,7 +13,7 @@ use crate::failure::{At, Failure, Step};
 use crate::identity::AsUser;
 
 /// Far above every number that a document may ask for.
-const FIRST_FREE: i32 = 64;
+pub const FIRST_FREE: i32 = 64;
 
 pub struct Listening {
     pub fd: OwnedFd,

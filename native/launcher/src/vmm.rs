@@ -13,6 +13,7 @@ use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
 
 use crate::document::Document;
 use crate::failure::{At, Failure, Step};
+use crate::inputs::Input;
 use crate::privileges;
 use crate::sockets::Listening;
 
@@ -27,7 +28,7 @@ pub struct Waiting {
     fault: File,
 }
 
-pub fn fork(document: &Document, sockets: &[Listening]) -> Result<Waiting, Failure> {
+pub fn fork(document: &Document, sockets: &[Listening], inputs: &[Input]) -> Result<Waiting, Failure> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).at(Step::Fork, "pipe");
     let ((go_read, go), (fault, fault_write), (stdout, out), (stderr, err)) = (pipe()?, pipe()?, pipe()?, pipe()?);
     // SAFETY: this process has one thread, so the child may do what it likes.
@@ -35,7 +36,7 @@ pub fn fork(document: &Document, sockets: &[Listening]) -> Result<Waiting, Failu
         -1 => Err(Failure::new(Step::Fork, std::io::Error::last_os_error().to_string())),
         0 => {
             drop((go, fault, stdout, stderr));
-            let failure = match become_vmm(document, sockets, go_read, out.as_fd(), err.as_fd()) {
+            let failure = match become_vmm(document, sockets, inputs, go_read, out.as_fd(), err.as_fd()) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -67,6 +68,7 @@ enum Never {}
 fn become_vmm(
     document: &Document,
     sockets: &[Listening],
+    inputs: &[Input],
     go: OwnedFd,
     stdout: impl AsFd,
     stderr: impl AsFd,
@@ -80,6 +82,9 @@ fn become_vmm(
     close_rest_on_exec()?;
     for socket in sockets.iter().filter(|socket| !socket.relayed) {
         hand_over(socket.fd.as_raw_fd(), socket.target)?;
+    }
+    for input in inputs {
+        hand_over(input.fd.as_raw_fd(), input.target)?;
     }
     reset_signals()?;
     umask(Mode::from_raw_mode(0o077));

@@ -60,6 +60,8 @@ impl Machine for MachineService {
         add_entropy(&entropy)?;
         clock::set(now_unix_ns)?;
         rustix::system::sethostname(hostname.as_bytes()).map_err(|e| from_errno(e, "set the hostname"))?;
+        // Last: only now the machine is one that programs may run in.
+        crate::process::hold::release()?;
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Ok(Response::new(HelloResponse {
             contract: CONTRACT,
@@ -83,6 +85,11 @@ impl Machine for MachineService {
 
     async fn thaw(&self, _: Request<Empty>) -> Reply<Empty> {
         self.writable.thaw()?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn hold(&self, _: Request<Empty>) -> Reply<Empty> {
+        crate::process::hold::hold().await?;
         Ok(Response::new(Empty {}))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use rustix::fs::{Mode, OFlags};
 
 pub const MOUNT: &str = "/sys/fs/cgroup";
-const USER: &str = "/sys/fs/cgroup/user";
+pub const USER: &str = "/sys/fs/cgroup/user";
 /// What the agent keeps for itself.
 const RESERVED_BYTES: u64 = 24 << 20;
 const RESERVED_TASKS: u64 = 256;

@@ -3,6 +3,7 @@
 mod attach;
 pub mod cgroup;
 mod child;
+pub mod hold;
 mod input;
 mod output;
 mod record;
@@ -38,6 +39,7 @@ impl ProcessesService {
 
     /// Runs to its end even if the caller goes away meanwhile: a process that runs must be in the table.
     async fn begin(&self, request: StartRequest) -> Result<Arc<Record>, Status> {
+        hold::refuse_start()?;
         let table = self.table.clone();
         let started = tokio::spawn(async move { start::start(&table, request).await });
         started.await.map_err(|error| Status::internal(format!("the start was not finished: {error}")))?

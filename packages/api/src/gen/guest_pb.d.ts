@@ -1781,6 +1781,8 @@ export declare const Ports: GenService<{
  */
 export declare const Machine: GenService<{
   /**
+   * First on every connection, and again whenever the machine was stopped: sets clock and hostname, reseeds, ends a Hold.
+   *
    * @generated from rpc exai.guest.v1.Machine.Hello
    */
   hello: {
@@ -1810,6 +1812,18 @@ export declare const Machine: GenService<{
    * @generated from rpc exai.guest.v1.Machine.Thaw
    */
   thaw: {
+    methodKind: "unary";
+    input: typeof EmptySchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * Stops every program of the user's where it stands, and starts no new one (UNAVAILABLE), until the next Hello: the
+   * machine can be copied now, and in a copy no program runs before it has the host's time and fresh randomness.
+   * DEADLINE_EXCEEDED: a program does not stand still; then all go on.
+   *
+   * @generated from rpc exai.guest.v1.Machine.Hold
+   */
+  hold: {
     methodKind: "unary";
     input: typeof EmptySchema;
     output: typeof EmptySchema;

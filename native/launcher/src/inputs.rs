@@ -1,0 +1,34 @@
+//! Files that the VMM gets as descriptors, to read from: what takes no path in its jail.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+
+use crate::document::Document;
+use crate::failure::{At, Failure, Step};
+use crate::sockets::FIRST_FREE;
+
+pub struct Input {
+    pub fd: OwnedFd,
+    pub target: i32,
+}
+
+pub fn open(document: &Document) -> Result<Vec<Input>, Failure> {
+    document.inputs.iter().map(open_one).collect()
+}
+
+fn open_one(input: &crate::document::Input) -> Result<Input, Failure> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&input.path, flags, Mode::empty()).at(Step::Inputs, input.path.display())?;
+    let found = FileType::from_raw_mode(fstat(&file).at(Step::Inputs, input.path.display())?.st_mode);
+    if found != FileType::RegularFile {
+        return Err(Failure::new(Step::Inputs, format!("{} is a {found:?}", input.path.display())));
+    }
+    // SAFETY: duplicates a descriptor that is open; the result is checked before it is owned, once.
+    let high = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE) };
+    if high < 0 {
+        return Err(Failure::new(Step::Inputs, std::io::Error::last_os_error().to_string()));
+    }
+    // SAFETY: `high` was just made and nobody else owns it.
+    Ok(Input { fd: unsafe { OwnedFd::from_raw_fd(high) }, target: input.fd })
+}
