@@ -33,6 +33,7 @@ export const eventActions = [
   "token.refuse",
   "spool.open",
   "host.start",
+  "host.check",
   "host.stop",
 ] as const;
 export type EventAction = (typeof eventActions)[number];

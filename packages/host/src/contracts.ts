@@ -1,4 +1,5 @@
 import { observedPhase, workspaceId } from "@exai/api";
+import { doctorSummary } from "@exai/api/host";
 import { z } from "zod";
 
 const none = z.strictObject({});
@@ -24,6 +25,8 @@ export const brokerContract = {
   },
   /** Stops every microVM (guests power off, disks stay); they run again when the stack does. */
   drain: { request: none, response: z.strictObject({ stopped: z.int() }) },
+  /** What the operator's `exai doctor` has found, for every tenant's audit log. */
+  checked: { request: doctorSummary, response: none },
 } as const;
 export type BrokerStatus = ReturnType<typeof brokerContract.status.response.parse>;
 
@@ -53,6 +56,8 @@ export const supervisorContract = {
   status: { request: none, response: stackStatus },
   /** Answers before it stops. `keepVms` leaves the microVMs running, for an upgrade. */
   stop: { request: z.strictObject({ keepVms: z.boolean() }), response: none },
+  /** Hands on what `exai doctor` has found. @throws when the broker does not take it */
+  checked: { request: doctorSummary, response: none },
   /** Reads the tenants' anchors again and starts what is missing. */
   reload: { request: none, response: none },
 } as const;

@@ -6,6 +6,7 @@ export * from "./image/index.ts";
 export {
   BlobVerifier,
   loadImage,
+  loadManifest,
   manifestDigest,
   parseManifest,
   rawPublicKey,
@@ -16,7 +17,7 @@ export {
 export { hasVmm, type MachineEvent, type MachineExit, type MachineState, nextState, type Phase } from "./lifecycle.ts";
 export { Machine, type MachineOptions, type NodeCalls, nodeCalls, startMachine } from "./machine.ts";
 export { memoryOverheadMib } from "./overhead.ts";
-export { type KvmAnswer, type KvmProbeOptions, probeKvm } from "./probe/kvm.ts";
+export { type KvmAnswer, type KvmProbeOptions, kvmProbeArguments, type ProbeBoot, probeKvm } from "./probe/kvm.ts";
 export { hostTscKhz, type TscOptions } from "./probe/tsc.ts";
 export { FirecrackerApi, type FirecrackerVersion, loadBody } from "./vmm/firecracker/api.ts";
 export { planFirecracker } from "./vmm/firecracker/plan.ts";

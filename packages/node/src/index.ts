@@ -2,4 +2,5 @@
 export { NodeAgent } from "./agent.ts";
 export type { NodeAgentOptions } from "./context.ts";
 export { NodeError, type NodeErrorCode } from "./errors.ts";
+export { outputBytes } from "./launcher-document.ts";
 export { LocalPlacer, type Placement, type Placer } from "./placer.ts";

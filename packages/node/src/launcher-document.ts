@@ -4,7 +4,8 @@ import { blobPath } from "./blobs.ts";
 import type { VmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
 
-const logBytes = { console: 1 << 20, vmm: 128 << 10 } as const;
+/** At most this much is kept of what comes out of a VMM, in each file and its older half together. */
+export const outputBytes = { console: 1 << 20, vmm: 128 << 10 } as const;
 
 /** What a VMM needs beside its guest's memory, in MiB; an emulator also keeps translated code, as its driver sizes it. */
 const overheadMib = (request: LaunchRequest): number =>
@@ -40,8 +41,8 @@ export function launcherDocument(vm: VmContext, request: LaunchRequest): object 
       { fd: jail.channelFd, path: paths.channelSocket(tenant), ...vm.channel, mode: 0o600 },
       { fd: jail.monitorFd, path: paths.monitorSocket(tenant), ...config.broker, mode: 0o600 },
     ],
-    console: { path: paths.console(tenant), ...vm.channel, maxBytes: logBytes.console },
-    stderrLog: { path: paths.vmmLog, maxBytes: logBytes.vmm },
+    console: { path: paths.console(tenant), ...vm.channel, maxBytes: outputBytes.console },
+    stderrLog: { path: paths.vmmLog, maxBytes: outputBytes.vmm },
     statusFile: paths.status,
     limits: {
       nofile: 1024,
@@ -71,8 +72,8 @@ function firecrackerJail({ paths }: VmContext, request: LaunchRequest) {
       { fd: jail.monitorFd, path: jail.api, kind: "dial" },
     ],
     fifos: [
-      { path: jail.log, log: { path: paths.firecrackerLog, maxBytes: logBytes.vmm } },
-      { path: jail.metrics, log: { path: paths.firecrackerMetrics, maxBytes: logBytes.vmm } },
+      { path: jail.log, log: { path: paths.firecrackerLog, maxBytes: outputBytes.vmm } },
+      { path: jail.metrics, log: { path: paths.firecrackerMetrics, maxBytes: outputBytes.vmm } },
     ],
   };
 }

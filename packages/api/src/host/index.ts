@@ -12,6 +12,18 @@ export {
 export { type ChannelConfig, channelConfig, channelContract } from "./channel.ts";
 export { type ControlConfig, controlConfig, type NodeConfig, nodeConfig } from "./config.ts";
 export {
+  type DoctorCheckId,
+  type DoctorMode,
+  type DoctorReport,
+  type DoctorResult,
+  type DoctorSeverity,
+  type DoctorStatus,
+  type DoctorSummary,
+  doctorCheckIds,
+  doctorReport,
+  doctorSummary,
+} from "./doctor.ts";
+export {
   type FirecrackerConfig,
   type FirecrackerLoad,
   firecrackerAnswers,

@@ -20,6 +20,14 @@ interface UpFlags {
   json: boolean;
 }
 
+interface DoctorFlags {
+  production: boolean;
+  images: string;
+  firecracker?: string;
+  firecrackerSha256?: string;
+  json: boolean;
+}
+
 /** Where set-up puts images; docs/internals/image.md. A stack needs root, so the cache is root's. */
 const imageStore = (): string => join(resolve(process.env["EXAI_CACHE"] || "/var/cache/exai"), "images");
 
@@ -84,13 +92,25 @@ const registerLooking: Register = (program, context) => {
   program
     .command("doctor")
     .description("check whether this host can run exai, with reason and remedy")
+    .option("--production", "every item that production asks of a host", false)
     .option("--images <folder>", "image store", imageStore())
+    .option("--firecracker <path>", "Firecracker's executable, as 'up' gets it")
+    .option("--firecracker-sha256 <hex>", "its digest, as 'up' gets it", parseSha256)
     .option("--json", "print JSON", false)
-    .addHelpText("after", "\nExamples:\n  exai doctor\n  exai doctor --json")
-    .action((options: { images: string; json: boolean }) =>
+    .addHelpText("after", "\nExamples:\n  exai doctor\n  exai doctor --production --json")
+    .action((options: DoctorFlags) =>
       operate(context, options.json, async (io) => {
         const { doctorCommand } = await import("@exai/host");
-        return await doctorCommand({ home: home(context), imageStore: resolve(options.images) }, io);
+        const { production, images, firecracker, firecrackerSha256: sha256 } = options;
+        return await doctorCommand(
+          {
+            home: home(context),
+            production,
+            imageStore: resolve(images),
+            firecracker: { path: firecracker && resolve(firecracker), sha256 },
+          },
+          io,
+        );
       }),
     );
   registerTenants(program, context);

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
-import type { TenantAnchor } from "@exai/api/host";
+import type { DoctorSummary, TenantAnchor } from "@exai/api/host";
 import { type EventAction, type EventDetail, openSpool, type Spool } from "@exai/audit";
 import type { Clock, HostId, WorkspaceId } from "@exai/base";
 
@@ -27,6 +27,15 @@ export class TenantAudit implements AsyncDisposable {
   /** What this host is for the tenant from now on; a reader of the log sees by it that a host was away. */
   host(action: "host.start" | "host.stop", host: HostId, detail: EventDetail = {}): void {
     this.#spool.contain({ ts: this.#clock.nowMs(), actor: "host", action, target: host, outcome: "ok", detail });
+  }
+
+  /** What was found of this host: ids of checks and nothing else, since files of the host say the rest. */
+  checked(host: HostId, { at, mode, ok, checks }: DoctorSummary): void {
+    const ids = (status: string) => checks.filter((each) => each.status === status).map(({ id }) => id);
+    const detail = { at, mode, ok: ids("ok"), fail: ids("fail"), warn: ids("warn"), unknown: ids("unknown") };
+    const outcome = ok ? "ok" : "failed";
+    const action = "host.check";
+    this.#spool.contain({ ts: this.#clock.nowMs(), actor: "host", action, target: host, outcome, detail });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,4 @@
-import { absolutePath, hostAnchor, tenantAnchor } from "@exai/api/host";
+import { absolutePath, doctorSummary, hostAnchor, tenantAnchor } from "@exai/api/host";
 import { z } from "zod";
 
 /** First line on the broker's standard input. */
@@ -24,6 +24,8 @@ export const brokerConfig = z.strictObject({
   capacity: z.strictObject({ memoryMib: z.int().min(1), vms: z.int().min(1) }),
   /** Refuses what is for development only: the stock kernel. */
   production: z.boolean(),
+  /** What 'exai up' has found of this host, for the audit logs. */
+  checked: doctorSummary.optional(),
   /** Where to answer the supervisor. */
   statusSocket: absolutePath,
 });

@@ -1,4 +1,5 @@
 /** The broker: verifies what tenants signed, keeps the journal, drives each workspace. No root, no listener for guests. */
+import type { DoctorSummary } from "@exai/api/host";
 import { createLogger, systemClock, type TenantId } from "@exai/base";
 import { serveIpc } from "@exai/ipc";
 import { type Accelerator, loadImage } from "@exai/machine";
@@ -56,10 +57,11 @@ const loop: PollLoop = new PollLoop({
 await using _status = await serveIpc({
   path: config.statusSocket,
   contract: brokerContract,
-  handlers: serveStatus({ broker, capacity, loop, capacityMib: config.capacity.memoryMib }),
+  handlers: serveStatus({ broker, capacity, loop, capacityMib: config.capacity.memoryMib, checked }),
 });
 const { accelerator, production } = config;
 for (const audit of audits.values()) audit.host("host.start", config.host.host, { version, accelerator, production });
+if (config.checked !== undefined) checked(config.checked);
 broker.adopt();
 const forgetting = setInterval(() => broker.forget(), 3_600_000);
 await Promise.all([loop.run(), endpoints.run(stop.signal)]);
@@ -69,6 +71,10 @@ for (const audit of audits.values()) {
   await audit[Symbol.asyncDispose]();
 }
 process.exit(0);
+
+function checked(summary: DoctorSummary): void {
+  for (const audit of audits.values()) audit.checked(config.host.host, summary);
+}
 
 async function openAudits(): Promise<Map<TenantId, TenantAudit>> {
   const opened = new Map<TenantId, TenantAudit>();

@@ -1,3 +1,4 @@
+import type { DoctorSummary } from "@exai/api/host";
 import type { Handlers } from "@exai/ipc";
 import type { brokerContract } from "../contracts.ts";
 import type { Broker } from "./broker.ts";
@@ -9,13 +10,20 @@ interface StatusOptions {
   capacity: Capacity;
   capacityMib: number;
   loop: PollLoop;
+  /** Takes what was found of this host into the audit logs. */
+  checked(summary: DoctorSummary): void;
 }
 
 const drainMs = 30_000;
 
 /** What the supervisor may ask of the broker. */
-export function serveStatus({ broker, capacity, capacityMib, loop }: StatusOptions): Handlers<typeof brokerContract> {
+export function serveStatus(options: StatusOptions): Handlers<typeof brokerContract> {
+  const { broker, capacity, capacityMib, loop } = options;
   return {
+    checked: async (summary) => {
+      options.checked(summary);
+      return {};
+    },
     status: async () => ({
       controlConnected: loop.connected,
       promisedMib: capacity.promisedMib,

@@ -1,64 +1,57 @@
 import { resolve } from "node:path";
-import { chooseAccelerator } from "../doctor/accelerator.ts";
-import { type Check, type CheckResult, runCheck } from "../doctor/check.ts";
-import { hostChecks } from "../doctor/host-checks.ts";
-import { requirementChecks } from "../doctor/requirements.ts";
-import { releaseKeysToBe } from "../enrol/releases.ts";
+import type { DoctorMode, DoctorReport, DoctorResult } from "@exai/api/host";
+import { createIpcClient } from "@exai/ipc";
+import { supervisorContract } from "../contracts.ts";
+import { failures } from "../doctor/check.ts";
+import { doctorContext } from "../doctor/context.ts";
+import { examine, summaryOf } from "../doctor/examine.ts";
+import type { FirecrackerChoice } from "../doctor/firecracker.ts";
 import { findHome } from "../home/home.ts";
-import type { HomePaths } from "../home/paths.ts";
+import { runPaths } from "../home/paths.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
 
 export interface DoctorOptions extends HomeOption {
   imageStore: string;
+  production: boolean;
+  firecracker?: FirecrackerChoice;
 }
 
-/** Runs every host check, each with reason and remedy. Exit code 1 when one of severity `fail` is not ok. */
+/**
+ * Runs every check of this mode, each with reason, remedy and the command that shows it; a stack that runs on the home
+ * takes the result into its audit logs. Exit code 1 when the stack would not start.
+ */
 export async function doctorCommand(options: DoctorOptions, io: CommandIo): Promise<number> {
   const home = resolve(options.home);
-  const results: CheckResult[] = [];
-  for (const check of [
-    ...requirementChecks(options.imageStore),
-    ...hostChecks(home),
-    kvmCheck(options.imageStore, ownHome(home)),
-  ]) {
-    const result = await runCheck(check);
-    results.push(result);
-    if (!io.json) io.stdout(render(result));
-  }
-  const failed = results.filter((each) => !each.ok && each.severity === "fail");
-  if (io.json) io.stdout(`${JSON.stringify({ version: 1, ok: failed.length === 0, checks: results })}\n`);
-  else io.stdout(failed.length === 0 ? "this host can run exai\n" : `${failed.length} checks must be mended first\n`);
-  return failed.length === 0 ? 0 : 1;
+  const mode: DoctorMode = options.production ? "production" : "development";
+  const found = await examine(mode, await doctorContext({ ...options, home }));
+  const report = { ...found, recorded: await record(home, found) };
+  io.stdout(io.json ? `${JSON.stringify(report)}\n` : render(report));
+  return report.ok ? 0 : 1;
 }
 
-/** Answers are kept, and anchors read, in a home that root alone can change; any other is left alone. */
-function ownHome(path: string): HomePaths | undefined {
+/** By the supervisor, which root alone reaches; the broker is the one writer of a host's events. */
+async function record(home: string, report: DoctorReport): Promise<boolean> {
   try {
-    return findHome(path).paths;
+    using supervisor = createIpcClient(runPaths(findHome(home).stack).supervisorSocket, supervisorContract);
+    await supervisor.call("checked", summaryOf(report), { timeoutMs: 5_000 });
+    return true;
   } catch {
-    return undefined;
+    // No stack runs here, or we may not speak to it. What counts is what 'up' finds itself, and that is recorded.
+    return false;
   }
 }
 
-function kvmCheck(imageStore: string, home: HomePaths | undefined): Check {
-  return {
-    id: "kvm-guest",
-    severity: "warn",
-    reason: "a device that opens is no proof: only a guest that reaches 64-bit user space is",
-    remedy:
-      "enable virtualisation in the firmware, or use a host that is not itself a VM without nested virtualisation",
-    async look() {
-      const chosen = await chooseAccelerator(imageStore, releaseKeysToBe(imageStore, home?.releases), home?.probe);
-      return {
-        ok: chosen.accelerator === "kvm",
-        found: chosen.accelerator === "kvm" ? chosen.reason : `emulation: development only – ${chosen.reason}`,
-      };
-    },
-  };
+const marks = { ok: "ok  ", warn: "warn", fail: "fail", unknown: "?   ", "not-applicable": "-   " } as const;
+
+function render({ checks, mode, ok, recorded }: DoctorReport): string {
+  const failed = failures(checks).length;
+  const able = mode === "production" ? "this host can run exai in production" : "this host can run exai";
+  const end = ok ? able : `${failed} ${failed === 1 ? "check" : "checks"} must be mended first`;
+  return `${checks.map(renderCheck).join("")}${end}${recorded ? "; the audit log has it" : ""}\n`;
 }
 
-function render(r: CheckResult): string {
-  const mark = r.ok ? "ok  " : r.severity;
-  const head = `${mark} ${r.id.padEnd(14)} ${r.found}\n`;
-  return r.ok ? head : `${head}     why: ${r.reason}\n     do:  ${r.remedy}\n`;
+function renderCheck({ status, id, found, reason, remedy, command }: DoctorResult): string {
+  const head = `${marks[status]} ${id.padEnd(18)} ${found}\n`;
+  if (status === "ok" || status === "not-applicable") return head;
+  return `${head}     why: ${reason}\n     do:  ${remedy}\n     see: ${command}\n`;
 }

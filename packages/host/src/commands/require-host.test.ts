@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { runCheck } from "../doctor/check.ts";
+import { thisHost } from "../doctor/facts.ts";
 import { requirementChecks } from "../doctor/requirements.ts";
 import { HostError } from "../errors.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -48,9 +49,9 @@ it("refuses a host without a launcher", () => {
 it("refuses for nothing that 'exai doctor' does not call a failure", async () => {
   for (const [what, value] of Object.entries({ ...good, platform: "darwin", arch: "arm64", uid: 1000 })) {
     const system = { ...good, [what]: value === there ? "/nonexistent" : value };
-    const results = await Promise.all(requirementChecks(imageStore, system).map(runCheck));
-    const found = results.filter((each) => !each.ok);
-    expect([what, found.map(({ severity }) => severity)]).toEqual([what, ["fail"]]);
+    const checks = requirementChecks(imageStore, system);
+    const results = await Promise.all(checks.map((each) => runCheck(each, "development", thisHost)));
+    expect([what, results.map((each) => each?.status).filter((status) => status !== "ok")]).toEqual([what, ["fail"]]);
   }
 });
 
@@ -60,10 +61,10 @@ it("'exai doctor' does not call a host without images able", async () => {
     text += more;
   };
   const io = { stdout, stderr: stdout, json: false, signal: new AbortController().signal };
-  const imageless = { home: join(imageStore, "home"), imageStore: "/nonexistent" };
+  const imageless = { home: join(imageStore, "home"), imageStore: "/nonexistent", production: false };
   expect(await doctorCommand(imageless, io)).toBe(1);
   expect(text).toMatch(
-    /^fail images {9}there are no images in \/nonexistent\n {5}why: .*\n {5}do: {2}run 'make build'/m,
+    /^fail images {13}there are no images in \/nonexistent\n {5}why: .*\n {5}do: {2}run 'make build'/m,
   );
   expect(text).not.toMatch(/this host can run exai/);
 });

@@ -34,7 +34,11 @@ async function supervisor(reload: () => Promise<Record<string, never>>): Promise
   const { run, supervisorSocket: path } = runPaths(home.stack);
   mkdirSync(run, { recursive: true });
   const never = async () => Promise.reject(new Error("not asked"));
-  return serveIpc({ path, contract: supervisorContract, handlers: { status: never, stop: never, reload } });
+  return serveIpc({
+    path,
+    contract: supervisorContract,
+    handlers: { status: never, stop: never, checked: never, reload },
+  });
 }
 
 it("says when a tenant is taken up", async () => {

@@ -1,8 +1,11 @@
 import { cpus, totalmem } from "node:os";
 import { resolve } from "node:path";
+import type { DoctorReport } from "@exai/api/host";
 import { createLogger } from "@exai/base";
 import type { StackStatus } from "../contracts.ts";
 import { chooseAccelerator } from "../doctor/accelerator.ts";
+import { doctorContext } from "../doctor/context.ts";
+import { examine, requireFit, summaryOf } from "../doctor/examine.ts";
 import { type FirecrackerChoice, findFirecracker } from "../doctor/firecracker.ts";
 import { enrolHost } from "../enrol/host.ts";
 import { enrolReleaseKeys, releaseKeys } from "../enrol/releases.ts";
@@ -35,12 +38,14 @@ const reserveMib = 1024;
 /** Starts the stack on a home and keeps it running until it is asked to stop. @returns the exit code */
 export async function upCommand(options: UpOptions, io: CommandIo): Promise<number> {
   requireHost(options);
-  if (!options.detach) return await foreground(options, io);
+  // Before anything is made: a host that is refused keeps nothing of the attempt.
+  const fit = options.production ? requireFit(await examineFor(options)) : undefined;
+  if (!options.detach) return await foreground(options, io, fit);
   report(await detach(options.home, ownArgv()), io);
   return 0;
 }
 
-async function foreground(options: UpOptions, io: CommandIo): Promise<number> {
+async function foreground(options: UpOptions, io: CommandIo, fit: DoctorReport | undefined): Promise<number> {
   const startedAtMs = Date.now();
   const { home: place } = prepareHome(resolve(options.home));
   using _lock = await lockHome(place);
@@ -48,7 +53,7 @@ async function foreground(options: UpOptions, io: CommandIo): Promise<number> {
   const home = openHome(place, startedAtMs);
   using log = supervisorLog(home.paths, (line) => io.stderr(line));
   const logger = createLogger({ process: "supervisor", write: (line) => log.write(line) });
-  const stackOptions = await assemble(options, home, startedAtMs);
+  const stackOptions = await assemble(options, home, startedAtMs, fit);
   await using stack = new Stack(stackOptions.options, { acceleratorReason: stackOptions.reason, startedAtMs, logger });
   const onAbort = () => stack.requestStop(false);
   io.signal.addEventListener("abort", onAbort, { once: true });
@@ -59,7 +64,12 @@ async function foreground(options: UpOptions, io: CommandIo): Promise<number> {
   return 0;
 }
 
-async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, nowMs: number) {
+async function assemble(
+  options: UpOptions,
+  home: ReturnType<typeof openHome>,
+  nowMs: number,
+  fit: DoctorReport | undefined,
+) {
   using lock = await lockEnrolment(home.paths.home);
   const host = await enrolHost(home, nowMs);
   enrolReleaseKeys(options.imageStore, home.paths.releases);
@@ -69,6 +79,8 @@ async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, n
   if (options.production && chosen.accelerator === "tcg") {
     throw new HostError("platform", `production needs KVM: ${chosen.reason}; see 'exai doctor'`);
   }
+  // Not before, where it need not refuse: what takes a boot of a guest was just found and is kept in the home.
+  const checked = summaryOf(fit ?? (await examineFor(options)));
   const memoryMib = options.memoryMib ?? Math.max(512, Math.floor(totalmem() / 2 ** 20) - reserveMib);
   const result: StackOptions = {
     home,
@@ -81,10 +93,17 @@ async function assemble(options: UpOptions, home: ReturnType<typeof openHome>, n
     accelerator: chosen.accelerator,
     tscKhz: chosen.tscKhz,
     production: options.production,
+    checked,
     capacity: { memoryMib, vms: Math.max(64, cpus().length * 32) },
   };
   return { options: result, reason: chosen.reason };
 }
+
+const examineFor = async ({ home, imageStore, firecracker, production }: UpOptions): Promise<DoctorReport> =>
+  examine(
+    production ? "production" : "development",
+    await doctorContext({ home: resolve(home), imageStore, firecracker }),
+  );
 
 function report(status: StackStatus, io: CommandIo): void {
   if (io.json) {

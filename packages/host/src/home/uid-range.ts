@@ -9,6 +9,9 @@ const registry = "/var/lib/exai-uids";
 const first = 0x7000_0000;
 const ranges = 256;
 
+/** All uids that stacks of this machine may take. */
+export const uidRanges = { first, last: first + ranges * uidOffsets.rangeSize - 1 } as const;
+
 /**
  * Claims a range of uids for one home on this machine, so that two stacks never share a uid. A claim is a symbolic
  * link to the home, which makes it atomic; one whose home is gone is free.

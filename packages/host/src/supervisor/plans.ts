@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import type { ChannelConfig, ControlConfig, HostAnchor, NodeConfig } from "@exai/api/host";
+import type { ChannelConfig, ControlConfig, DoctorSummary, HostAnchor, NodeConfig } from "@exai/api/host";
 import type { BrokerConfig } from "../broker/config.ts";
 import type { Firecracker } from "../doctor/firecracker.ts";
 import { channelName, issueChannelCertificate } from "../enrol/certificates.ts";
@@ -25,6 +25,8 @@ export interface StackOptions {
   tscKhz: number | undefined;
   production: boolean;
   capacity: { memoryMib: number; vms: number };
+  /** What was found of this host before the start. */
+  checked?: DoctorSummary;
 }
 
 const packages = resolve(import.meta.dirname, "../../..");
@@ -68,6 +70,7 @@ export function brokerPlan(o: StackOptions): ChildPlan {
     ...(o.tscKhz === undefined ? {} : { tscKhz: o.tscKhz }),
     capacity: o.capacity,
     production: o.production,
+    ...(o.checked === undefined ? {} : { checked: o.checked }),
     statusSocket: run.brokerSocket,
   };
   const uid = home.uidBase + uidOffsets.broker;

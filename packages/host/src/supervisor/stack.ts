@@ -64,6 +64,7 @@ export class Stack implements AsyncDisposable {
           this.requestStop(keepVms);
           return {};
         },
+        checked: (summary) => this.#broker.call("checked", summary, { timeoutMs: 4_000 }),
         reload: async () => {
           // One after the other: two at once would start two of each process.
           this.#reloaded = this.#reloaded.catch(() => undefined).then(() => this.#reload());

@@ -1,4 +1,4 @@
 export { BlobVerifier } from "./blobs.ts";
-export { bootFilesOf, loadImage, resolveImageName, type VerifiedImage } from "./load.ts";
+export { bootFilesOf, loadImage, loadManifest, resolveImageName, type VerifiedImage } from "./load.ts";
 export { manifestDigest, parseManifest } from "./manifest.ts";
 export { rawPublicKey, signManifest } from "./signature.ts";

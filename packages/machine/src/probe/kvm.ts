@@ -68,14 +68,14 @@ async function probe(options: KvmProbeOptions): Promise<Tried> {
   return { works: false, tried: false, reason };
 }
 
-interface Boot {
+export interface ProbeBoot {
   readonly kernel: string;
   readonly initramfs: string;
   readonly acpi: boolean;
 }
 
 /** A kernel of ours if there is one: it is up in a fraction of the time that the distribution's takes. */
-async function findBoot({ imageStore, releaseKeys }: KvmProbeOptions, folder: string): Promise<Boot | undefined> {
+async function findBoot({ imageStore, releaseKeys }: KvmProbeOptions, folder: string): Promise<ProbeBoot | undefined> {
   const found: ImageManifest[] = [];
   for (const digest of await readIndex(imageStore)) {
     // A broken or foreign image is reported where it is used; here the next one will do.
@@ -106,8 +106,8 @@ async function readIndex(store: string): Promise<string[]> {
   }
 }
 
-async function tryBoot(boot: Boot, qemu: string, timeoutMs: number): Promise<Tried> {
-  await using running = await startProgram(qemu, probeArguments(boot), Math.ceil(timeoutMs / 1000) + 1);
+async function tryBoot(boot: ProbeBoot, qemu: string, timeoutMs: number): Promise<Tried> {
+  await using running = await startProgram(qemu, kvmProbeArguments(boot), Math.ceil(timeoutMs / 1000) + 1);
   const lines = createInterface({ input: running.stdout });
   let last = "";
   const ok = new Promise<boolean>((resolve) => {
@@ -133,7 +133,8 @@ async function tryBoot(boot: Boot, qemu: string, timeoutMs: number): Promise<Tri
 // biome-ignore lint/suspicious/noControlCharactersInRegex: removing them is the point
 const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f']+/g, " ").trim();
 
-function probeArguments(boot: Boot): string[] {
+/** What QEMU is told to boot such a guest: it prints `exai-guest: probe ok` when it is in user space. */
+export function kvmProbeArguments(boot: ProbeBoot): string[] {
   const machine = boot.acpi ? "acpi=on" : "acpi=off";
   const words = `console=ttyS0 quiet loglevel=1 panic=-1 reboot=t exai.probe=1${boot.acpi ? "" : " acpi=off"}`;
   return [
