@@ -336,6 +336,7 @@ test("what a service put aside ends before it starts again, and when its uid is 
   const service = (id: number, script: string) =>
     execFileSync(launcher, [
       ...["service", "--uid", String(id), "--gid", String(id), "--app", fixture.channel, "--at", at],
+      ...["/bin", "/usr", "/lib", "/lib64"].flatMap((folder) => ["--libraries", folder]),
       ...["--", "/bin/sh", "-c", script],
     ]);
   const reap = (first: number, count: number) =>

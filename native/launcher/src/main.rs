@@ -18,8 +18,11 @@ mod pump;
 mod reap;
 mod relay;
 mod ring;
+mod root;
 mod run;
+mod seccomp;
 mod service;
+mod service_jail;
 mod sockets;
 mod status;
 mod vmm;
@@ -38,7 +41,8 @@ const USAGE: &str = "usage: exai-launcher run < document.json
        exai-launcher volume-bind --at PATH --pid P --start-time T
        exai-launcher volume-pass --at PATH --monitor SOCKET --uid U --gid G
        exai-launcher volume-drop --at PATH
-       exai-launcher service --uid U --gid G [--group G] --app FOLDER --at FOLDER -- PROGRAM ARG...";
+       exai-launcher service OPTIONS -- PROGRAM ARG...
+       exai-launcher agent -- PROGRAM ARG...";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         ["kill", options @ ..] => kill::kill(options),
         ["alive", options @ ..] => kill::alive(options),
         ["service", options @ ..] => service::service(options),
+        ["agent", options @ ..] => service::agent(options),
         ["reap", options @ ..] => reap::reap(options),
         ["netns-add", name] => netns::add(name),
         ["netns-del", name] => netns::delete(name),

@@ -13,7 +13,7 @@ pub fn drop_all(uid: u32, gid: u32) -> Result<(), Failure> {
 
 /// The same, but for the supplementary groups that a process of the stack may have.
 pub fn drop_to(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Failure> {
-    drop_bounding_set()?;
+    drop_bounding_set(CapabilitySet::empty())?;
     rustix::thread::clear_ambient_capability_set().at(Step::Privileges, "ambient capabilities")?;
     // SAFETY: plain system calls of a process with one thread; every result is checked.
     unsafe {
@@ -31,8 +31,41 @@ pub fn drop_to(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Failure> {
     verify(uid, gid, groups)
 }
 
-fn drop_bounding_set() -> Result<(), Failure> {
+/// The node agent's work: files and folders of other users, ids, mounts and namespaces, device nodes in jails, the end of
+/// a VMM. `SYS_PTRACE` and `SYS_CHROOT` are for entering a running VMM's jail; ptrace(2) itself is filtered. These make it
+/// root of this machine all the same; what is gone is the rest of the kernel: network, modules, raw I/O, time, logs, power.
+const AGENTS: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_ADMIN)
+    .union(CapabilitySet::MKNOD);
+
+/// Root with these alone, also after it has executed something: they are all that is left in the bounding set.
+pub fn keep_for_agent() -> Result<(), Failure> {
+    // SAFETY: a plain system call; a valid pointer.
+    unsafe {
+        check(libc::setgroups(0, std::ptr::null()), "setgroups")?;
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        check(libc::setrlimit(libc::RLIMIT_CORE, &none), "core")?;
+    }
+    drop_bounding_set(AGENTS)?;
+    rustix::thread::clear_ambient_capability_set().at(Step::Privileges, "ambient capabilities")?;
+    let kept = CapabilitySets { effective: AGENTS, permitted: AGENTS, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, kept).at(Step::Privileges, "capset")?;
+    rustix::thread::set_no_new_privs(true).at(Step::Privileges, "no_new_privs")
+}
+
+fn drop_bounding_set(keep: CapabilitySet) -> Result<(), Failure> {
     for capability in 0..64 {
+        if keep.bits() >> capability & 1 == 1 {
+            continue;
+        }
         // SAFETY: a plain system call.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 {
             continue;
@@ -76,9 +109,17 @@ pub fn limit(limits: &Limits) -> Result<(), Failure> {
         (libc::RLIMIT_NPROC, limits.nproc, "nproc"),
     ];
     for (resource, value, name) in pairs {
-        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
-        // SAFETY: a valid pointer for the time of the call.
-        if unsafe { libc::setrlimit(resource, &limit) } != 0 {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a valid pointer for the time of each call.
+        let done = unsafe {
+            libc::getrlimit(resource, &mut limit) == 0 && {
+                // A stricter limit of whoever started us stays.
+                limit.rlim_max = limit.rlim_max.min(value);
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(resource, &limit) == 0
+            }
+        };
+        if !done {
             return Err(Failure::new(Step::Limits, format!("{name}: {}", std::io::Error::last_os_error())));
         }
     }

@@ -19,6 +19,7 @@ test("a commit is on the disk when it returns, references hold, and types are ke
   expect(await pragma("synchronous")).toBe(2);
   expect(await pragma("foreign_keys")).toBe(1);
   expect(await pragma("busy_timeout")).toBe(5000);
+  expect(await pragma("temp_store")).toBe(2);
   const orphan = { workspace: "w", serial: 1, jti: "j", jws: "x" };
   await expect(open.db.insertInto("intents").values(orphan).execute()).rejects.toThrow(/FOREIGN KEY/);
   const wrong = { id: "h", version: "many" as unknown as number };

@@ -13,6 +13,8 @@ function open(file: string): SqliteDatabase {
   db.exec("pragma journal_mode = wal");
   db.exec("pragma synchronous = full");
   db.exec("pragma trusted_schema = off");
+  // The process sees no folder for temporary files.
+  db.exec("pragma temp_store = memory");
   const statements = new Map<string, SqliteStatement>();
   return {
     prepare(sql) {

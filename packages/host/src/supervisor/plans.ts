@@ -1,4 +1,4 @@
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { ChannelConfig, ControlConfig, DoctorSummary, HostAnchor, NodeConfig } from "@exai/api/host";
 import type { BrokerConfig } from "../broker/config.ts";
 import type { Firecracker } from "../doctor/firecracker.ts";
@@ -9,7 +9,7 @@ import type { EnrolledTenant } from "../enrol/tenants.ts";
 import type { Home } from "../home/home.ts";
 import { runPaths, uidOffsets } from "../home/paths.ts";
 import type { ChildPlan } from "./child.ts";
-import { rootArgv, serviceArgv } from "./service-argv.ts";
+import { agentArgv, type Service, serviceArgv } from "./service-argv.ts";
 import { spoolQuotaBytes } from "./spools.ts";
 
 export interface StackOptions {
@@ -45,7 +45,7 @@ export function nodePlan(o: StackOptions): ChildPlan {
     tenants: o.tenants.map((each) => ({ tenant: each.anchor.tenant, channel: owner(each.channelUid) })),
     stack: o.home.stack,
   };
-  return plan(o, "node", rootArgv(mainOf("node")), async () => config);
+  return plan(o, "node", agentArgv(o.launcher, mainOf("node")), async () => config);
 }
 
 export function brokerPlan(o: StackOptions): ChildPlan {
@@ -73,20 +73,38 @@ export function brokerPlan(o: StackOptions): ChildPlan {
     ...(o.checked === undefined ? {} : { checked: o.checked }),
     statusSocket: run.brokerSocket,
   };
-  const uid = home.uidBase + uidOffsets.broker;
-  return plan(o, "broker", service(o, uid, mainOf("host", "broker")), async () => config);
+  const tenants = o.tenants.map(({ anchor }) => anchor.tenant);
+  const argv = service(o, {
+    uid: home.uidBase + uidOffsets.broker,
+    main: mainOf("host", "broker"),
+    // The sockets that it calls, and no folder of a guest's.
+    reads: [
+      ...[o.imageStore, home.paths.host, dirname(run.controlSocket)],
+      ...tenants.flatMap((tenant) => [dirname(run.nodeSocket(tenant)), run.adminFolder(tenant), run.monitor(tenant)]),
+    ],
+    writes: [home.paths.journal, run.broker, ...tenants.map((tenant) => join(home.paths.spool, tenant, "broker"))],
+    network: false,
+  });
+  return plan(o, "broker", argv, async () => config);
 }
 
 export function controlPlan(o: StackOptions): ChildPlan {
   const { home } = o;
+  const path = runPaths(home.stack).controlSocket;
   const config: ControlConfig = {
     database: { kind: "sqlite", file: home.paths.database },
-    listen: { kind: "unix", path: runPaths(home.stack).controlSocket },
+    listen: { kind: "unix", path },
     tenants: o.tenants.map((each) => each.anchor),
     hosts: [o.host],
   };
-  const uid = home.uidBase + uidOffsets.control;
-  return plan(o, "control", service(o, uid, mainOf("control")), async () => config);
+  const argv = service(o, {
+    uid: home.uidBase + uidOffsets.control,
+    main: mainOf("control"),
+    reads: [],
+    writes: [home.paths.control, dirname(path)],
+    network: false,
+  });
+  return plan(o, "control", argv, async () => config);
 }
 
 export function channelPlan(o: StackOptions, { anchor, channelUid }: EnrolledTenant): ChildPlan {
@@ -108,18 +126,20 @@ export function channelPlan(o: StackOptions, { anchor, channelUid }: EnrolledTen
       listen: { address: "127.0.0.1", port: 0 },
     };
   };
-  const argv = service(o, channelUid, mainOf("tenant", "channel"), home.uidBase + uidOffsets.broker);
+  const spool = join(home.paths.spool, anchor.tenant);
+  const argv = service(o, {
+    uid: channelUid,
+    group: home.uidBase + uidOffsets.broker,
+    main: mainOf("tenant", "channel"),
+    reads: [spool],
+    writes: [run.tenant(anchor.tenant), join(spool, "channel")],
+    network: true,
+  });
   return plan(o, `channel-${anchor.name}`, argv, config);
 }
 
-const service = (o: StackOptions, uid: number, main: string, group?: number) =>
-  serviceArgv({
-    launcher: o.launcher,
-    uid,
-    main,
-    app: runPaths(o.home.stack).app,
-    ...(group === undefined ? {} : { group }),
-  });
+const service = (o: StackOptions, what: Omit<Service, "launcher" | "app">) =>
+  serviceArgv({ launcher: o.launcher, app: runPaths(o.home.stack).app, ...what });
 
 const owner = (id: number) => ({ uid: id, gid: id });
 

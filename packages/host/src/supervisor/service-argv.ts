@@ -13,14 +13,23 @@ export interface Service {
   app: string;
   /** Below the program's folder. */
   main: string;
+  /** All of the host's files that it sees besides libraries and the program: folders, each at its own path. */
+  reads: readonly string[];
+  writes: readonly string[];
+  /** It listens on an address of the host's; else its network namespace is empty. */
+  network: boolean;
 }
+
+/** What a dynamically linked Node loads. */
+const libraries = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"];
 
 // Smaller young generation: these processes mostly wait, and V8's default costs memory in each of them.
 export const nodeFlags = ["--max-semi-space-size=4", "--disable-warning=ExperimentalWarning"] as const;
 
 /**
  * How an unprivileged process of ours is started: by the launcher, with its own uid, without capabilities or a way to
- * gain any, and with the program bound to where that uid can read it, wherever the checkout lies.
+ * gain any, and in a jail with the program in it, wherever the checkout lies. Of two folders one of which is in the other,
+ * the inner one is bound later.
  */
 export function serviceArgv(s: Service): readonly [string, ...string[]] {
   const group = s.group === undefined ? [] : ["--group", String(s.group)];
@@ -34,6 +43,10 @@ export function serviceArgv(s: Service): readonly [string, ...string[]] {
     program,
     "--at",
     s.app,
+    ...libraries.flatMap((folder) => ["--libraries", folder]),
+    ...s.reads.flatMap((folder) => ["--see", folder]),
+    ...s.writes.flatMap((folder) => ["--write", folder]),
+    ...["--network", s.network ? "host" : "none"],
     "--",
     node,
     ...nodeFlags,
@@ -41,8 +54,15 @@ export function serviceArgv(s: Service): readonly [string, ...string[]] {
   ];
 }
 
-/** A process that keeps root: the node agent. */
-export const rootArgv = (main: string): readonly [string, ...string[]] => [process.execPath, ...nodeFlags, main];
+/** The node agent: root, with the rights that its work takes. */
+export const agentArgv = (launcher: string, main: string): readonly [string, ...string[]] => [
+  launcher,
+  "agent",
+  "--",
+  process.execPath,
+  ...nodeFlags,
+  main,
+];
 
 function moved(path: string, app: string): string {
   const inside = relative(program, path);
