@@ -1,8 +1,15 @@
-import { readFileSync } from "node:fs";
+import { chownSync, copyFileSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { NodeConfig } from "@exai/api/host";
-import { newLifetimeId, newWorkspaceId } from "@exai/base";
-import { dialGuest, type LaunchPlan, type MachineSize, type NodeCalls, startMachine } from "@exai/machine";
+import type { NodeConfig, SnapshotRef } from "@exai/api/host";
+import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
+import {
+  connectMonitor,
+  dialGuest,
+  type LaunchPlan,
+  type MachineSize,
+  type NodeCalls,
+  startMachine,
+} from "@exai/machine";
 import type { ContractDriver, Launched, MachineSpec } from "@exai/machine/contract";
 import { HostFixture } from "../vm/host-fixture.ts";
 
@@ -26,24 +33,47 @@ export function machineDriver(options: {
     launch: (request) => calls.launch(request, never),
     kill: (request) => calls.kill(request, never),
     awaitExit: (request) => calls.awaitExit(request, never),
+    attachVolume: (request) => calls.attachVolume(request, never),
+    sealSnapshot: (request) => calls.sealSnapshot(request, never),
+    dropVolume: (request) => calls.dropVolume(request, never),
     remove: (request) => calls.remove(request, never),
+  };
+  const folderOf = (workspace: WorkspaceId): string => join(host.config.vmsFolder, workspace);
+  const start = async ({ diskMib, ...size }: MachineSpec, load?: SnapshotRef) => {
+    const workspace = newWorkspaceId();
+    const lifetime = newLifetimeId();
+    const run = join(host.config.runFolder, "t", tenant, "vm", workspace);
+    const monitorSocket = join(host.config.runFolder, "m", tenant, `${workspace}.qmp`);
+    const plan = options.plan(size);
+    const monitor = () => connectMonitor(plan.vmm, monitorSocket);
+    if (load !== undefined) {
+      const { uid = 0 } = await node.prepare({ workspace, diskMib });
+      const disk = join(folderOf(workspace), "overlay.ext4");
+      copyFileSync(join(folderOf(load.workspace), "overlay.ext4"), disk);
+      chownSync(disk, uid, uid);
+    }
+    const from = load === undefined ? {} : { load };
+    const machine = await startMachine({ node, workspace, lifetime, diskMib, plan, monitor, ...from });
+    const { uid = 0 } = await node.awaitExit({ workspace, timeoutMs: 0 });
+    return {
+      machine,
+      workspace,
+      uid,
+      folder: folderOf(workspace),
+      monitorSocket,
+      dial: () => dialGuest(join(run, "guest.sock"), { hostname: workspace, timeoutMs: 60_000 }),
+      console: async () => readFileSync(join(run, "console.log"), "utf8").replaceAll("\r", ""),
+    };
   };
   return {
     host,
-    async launch({ diskMib, ...size }) {
-      const workspace = newWorkspaceId();
-      const lifetime = newLifetimeId();
-      const machine = await startMachine({ node, workspace, lifetime, diskMib, plan: options.plan(size) });
-      const { uid = 0 } = await node.awaitExit({ workspace, timeoutMs: 0 });
-      const run = join(host.config.runFolder, "t", tenant, "vm", workspace);
-      return {
-        machine,
-        uid,
-        folder: join(host.config.vmsFolder, workspace),
-        monitorSocket: join(host.config.runFolder, "m", tenant, `${workspace}.qmp`),
-        dial: () => dialGuest(join(run, "guest.sock"), { hostname: workspace, timeoutMs: 60_000 }),
-        console: async () => readFileSync(join(run, "console.log"), "utf8").replaceAll("\r", ""),
-      };
+    launch: (spec) => start(spec),
+    load: (spec, from) => start(spec, from),
+    attach: ({ workspace }, sizeMib) => node.attachVolume({ workspace, sizeMib }),
+    saved(ref) {
+      const at = join(folderOf(ref.workspace), "volumes", ref.lifetime);
+      const data = join(at, "data");
+      return { ref, files: readdirSync(data).map((name) => join(data, name)), record: `${at}.json` };
     },
     leftovers: async () => host.leftovers(),
     [Symbol.asyncDispose]: () => host[Symbol.asyncDispose](),

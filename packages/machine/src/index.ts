@@ -21,11 +21,13 @@ export { type KvmAnswer, type KvmProbeOptions, kvmProbeArguments, type ProbeBoot
 export { hostTscKhz, type TscOptions } from "./probe/tsc.ts";
 export { FirecrackerApi, type FirecrackerVersion, loadBody } from "./vmm/firecracker/api.ts";
 export { planFirecracker } from "./vmm/firecracker/plan.ts";
+export { connectMonitor, type Monitor } from "./vmm/monitor.ts";
 export {
   type Accelerator,
   type BootFiles,
   jailPaths,
   type LaunchPlan,
+  loadArgv,
   type MachineSize,
 } from "./vmm/plan.ts";
 export { channelPort, planQemu, translationCacheMib } from "./vmm/qemu/plan.ts";

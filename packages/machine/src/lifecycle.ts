@@ -6,10 +6,7 @@ export interface MachineExit {
   readonly signal?: number | undefined;
 }
 
-/**
- * One microVM's life. `paused` and `sealed` belong to it from the start, so that nobody has to widen every switch when
- * they come; no event leads to them yet.
- */
+/** One microVM's life. No event leads to `sealed` yet: it comes with keys. */
 export type MachineState =
   | { readonly phase: "created" }
   | { readonly phase: "booting" }
@@ -26,6 +23,12 @@ export type MachineState =
 
 export type MachineEvent =
   | { readonly kind: "launch" }
+  /** Launched from a snapshot. */
+  | { readonly kind: "load" }
+  | { readonly kind: "pause" }
+  /** The processors stand still. */
+  | { readonly kind: "paused" }
+  | { readonly kind: "resume" }
   /** The guest said hello. */
   | { readonly kind: "ready" }
   | { readonly kind: "stop" }
@@ -47,9 +50,20 @@ export function nextState(state: MachineState, event: MachineEvent): MachineStat
       return state.phase === "created" || state.phase === "stopped" || state.phase === "failed"
         ? { phase: "booting" }
         : undefined;
+    case "load":
+      return state.phase === "created" || state.phase === "stopped" || state.phase === "failed"
+        ? { phase: "resuming" }
+        : undefined;
     case "ready":
       // A guest that reboots by itself says hello again.
-      return state.phase === "booting" || state.phase === "running" ? { phase: "running" } : undefined;
+      return ["booting", "resuming", "running"].includes(state.phase) ? { phase: "running" } : undefined;
+    case "pause":
+      return state.phase === "running" ? { phase: "pausing" } : undefined;
+    case "paused":
+      return state.phase === "pausing" ? { phase: "paused" } : undefined;
+    case "resume":
+      // Also out of a pause that did not come to its end.
+      return state.phase === "paused" || state.phase === "pausing" ? { phase: "resuming" } : undefined;
     case "stop":
       return hasVmm(state) && state.phase !== "stopping" ? { phase: "stopping" } : undefined;
     case "exited":
@@ -67,7 +81,8 @@ export function nextState(state: MachineState, event: MachineEvent): MachineStat
 
 function exited(state: MachineState, exit: MachineExit): MachineState | undefined {
   if (!hasVmm(state)) return undefined;
-  if (state.phase === "booting") return { phase: "failed", reason: "the VMM ended before the guest was ready" };
+  if (state.phase === "booting" || state.phase === "resuming")
+    return { phase: "failed", reason: "the VMM ended before the guest was ready" };
   return { phase: "stopped", exit };
 }
 

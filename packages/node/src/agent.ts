@@ -1,4 +1,4 @@
-import type { nodeContract, VmStatus } from "@exai/api/host";
+import type { LaunchRequest, nodeContract, VmStatus } from "@exai/api/host";
 import { describeError, type TenantId, type WorkspaceId } from "@exai/base";
 import type { Handlers } from "@exai/ipc";
 import { awaitExit } from "./await-exit.ts";
@@ -10,6 +10,8 @@ import type { Placer } from "./placer.ts";
 import { prepare } from "./prepare.ts";
 import type { TenantRecord } from "./records.ts";
 import { remove } from "./remove.ts";
+import { gone, sealSnapshot } from "./snapshot/seal.ts";
+import { attachVolume, dropVolume } from "./snapshot/volume.ts";
 import { removeSockets } from "./sockets.ts";
 import { inspect, statusOf } from "./state.ts";
 import { Vms } from "./vms.ts";
@@ -50,9 +52,8 @@ export class NodeAgent {
         }),
       launch: (request) =>
         this.#inTurn(request.workspace, async () => {
-          const vm = this.#find(tenant, request.workspace);
-          if (vm === undefined) throw new NodeError("not-prepared", "the workspace is not prepared on this host");
-          await launch(vm, request);
+          const vm = this.#must(tenant, request.workspace);
+          await launch(vm, request, this.#source(tenant, request));
           return statusOf(vm);
         }),
       kill: ({ workspace }) => this.#inTurn(workspace, () => this.#withVm(tenant, workspace, kill)),
@@ -60,6 +61,16 @@ export class NodeAgent {
         this.#withVm(tenant, workspace, async (vm) => {
           await awaitExit(vm, timeoutMs, signal);
           await this.#inTurn(workspace, async () => this.#tidy(tenant, workspace));
+        }),
+      attachVolume: ({ workspace, sizeMib }) =>
+        this.#inTurn(workspace, () => attachVolume(this.#must(tenant, workspace), sizeMib, this.#everyVm())),
+      sealSnapshot: ({ workspace, lifetime }) =>
+        this.#inTurn(workspace, () => sealSnapshot(this.#must(tenant, workspace), lifetime)),
+      dropVolume: ({ workspace, lifetime }) =>
+        this.#inTurn(workspace, async () => {
+          const vm = this.#find(tenant, workspace);
+          if (vm !== undefined) await dropVolume(vm, lifetime);
+          return {};
         }),
       remove: ({ workspace }) =>
         this.#inTurn(workspace, async () => {
@@ -87,6 +98,24 @@ export class NodeAgent {
   #tidy(tenant: TenantId, workspace: WorkspaceId): void {
     const vm = this.#find(tenant, workspace);
     if (vm !== undefined && inspect(vm).kind !== "running") removeSockets(vm);
+  }
+
+  #must(tenant: TenantId, workspace: WorkspaceId): VmContext {
+    const vm = this.#find(tenant, workspace);
+    if (vm === undefined) throw new NodeError("not-prepared", "the workspace is not prepared on this host");
+    return vm;
+  }
+
+  /** Whose snapshot a launch begins from: another workspace of the same tenant, never another tenant's. */
+  #source(tenant: TenantId, { load }: LaunchRequest): VmContext | undefined {
+    if (load === undefined) return undefined;
+    const source = this.#find(tenant, load.workspace);
+    if (source === undefined) throw gone();
+    return source;
+  }
+
+  #everyVm(): VmContext[] {
+    return this.#vms.all().map(([workspace, record]) => this.#context(workspace, record));
   }
 
   #find(tenant: TenantId, workspace: WorkspaceId): VmContext | undefined {

@@ -52,10 +52,11 @@ function passControllersDown(folder: string): void {
   }
 }
 
-export function limitCgroup(folder: string, limits: CgroupLimits): void {
+/** @param volumesMib what the VMM may write into volumes, whose pages count for its group */
+export function limitCgroup(folder: string, limits: CgroupLimits, volumesMib = 0): void {
   // Half a CPU more than the guest has: the VMM's own threads must not starve it.
   const quotaUs = Math.round((limits.cpus + 0.5) * periodUs);
-  set(folder, "memory.max", limits.memoryBytes);
+  set(folder, "memory.max", limits.memoryBytes + volumesMib * 2 ** 20);
   set(folder, "memory.swap.max", 0);
   set(folder, "memory.oom.group", 1);
   set(folder, "cpu.max", `${quotaUs} ${periodUs}`);

@@ -19,6 +19,12 @@ export type NodeErrorCode =
   | "kill-failed"
   | "netns-failed"
   | "cgroup-failed"
+  | "not-running"
+  | "no-memory"
+  | "volume-failed"
+  | "no-snapshot"
+  | "snapshot-mismatch"
+  | "snapshot-broken"
   | "unsafe-folder"
   | "broken-state";
 

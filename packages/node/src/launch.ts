@@ -5,28 +5,38 @@ import { limitCgroup } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
 import { run } from "./exec.ts";
-import { launcherDocument, launchLimits } from "./launcher-document.ts";
+import { executable, launcherDocument, launchLimits } from "./launcher-document.ts";
 import { isPrepared } from "./prepare.ts";
 import { bootId, isAlive } from "./process.ts";
 import { writeLaunch } from "./records.ts";
+import { checkSnapshot } from "./snapshot/check.ts";
+import { machineOf } from "./snapshot/origin.ts";
+import { dropVolumes } from "./snapshot/volume.ts";
+import { readVolume, volumesMib } from "./snapshot/volumes.ts";
 import { makeChannelFolder, removeSockets } from "./sockets.ts";
 import { inspect } from "./state.ts";
 
 /**
  * Starts a VMM for this lifetime, once: a lifetime that runs or has ended is not started again.
- * @throws NodeError `not-prepared`, `running` (another lifetime), `no-blob`, `launch-failed`
+ * @param source whose snapshot it begins from, if any
+ * @throws NodeError `not-prepared`, `running` (another lifetime), `no-blob`, `launch-failed`, and those of a snapshot
  */
-export async function launch(vm: VmContext, request: LaunchRequest): Promise<void> {
+export async function launch(vm: VmContext, request: LaunchRequest, source: VmContext = vm): Promise<void> {
   const before = inspect(vm);
   if (before.kind !== "prepared" && before.launch.lifetime === request.lifetime) return;
   if (before.kind === "running") throw new NodeError("running", "a VMM of another lifetime runs");
   if (!isPrepared(vm)) throw new NodeError("not-prepared", "the workspace is not prepared on this host");
   if (before.kind === "exited" && before.keeper !== undefined) await ended(before.keeper);
-  const document = launcherDocument(vm, request);
+  const { load } = request;
+  const files = load && (await checkSnapshot(source, load.lifetime, request, executable(vm, request)));
+  const document = launcherDocument(vm, request, files);
+  // Half a snapshot of an ended VMM is of no use to anybody.
+  await dropVolumes(vm, (lifetime) => readVolume(vm, lifetime)?.files === undefined);
   makeChannelFolder(vm);
   vm.afterStep("channel folder");
-  if (vm.place.cgroup !== null) limitCgroup(vm.place.cgroup, launchLimits(request));
-  writeLaunch(vm.paths.launch, { version: 1, lifetime: request.lifetime, bootId: bootId() });
+  if (vm.place.cgroup !== null) limitCgroup(vm.place.cgroup, launchLimits(request), volumesMib(vm));
+  const machine = { vmm: request.vmm, of: machineOf(request), limits: launchLimits(request) };
+  writeLaunch(vm.paths.launch, { version: 1, lifetime: request.lifetime, bootId: bootId(), machine });
   vm.afterStep("launch record");
   await startLauncher(vm, document);
   vm.afterStep("launcher");

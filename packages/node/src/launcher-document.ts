@@ -3,9 +3,12 @@ import { jail, type LaunchRequest } from "@exai/api/host";
 import { blobPath } from "./blobs.ts";
 import type { VmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
+import type { SnapshotFiles } from "./snapshot/check.ts";
 
 /** At most this much is kept of what comes out of a VMM, in each file and its older half together. */
 export const outputBytes = { console: 1 << 20, vmm: 128 << 10 } as const;
+/** What a snapshot's state may take beside the memory. */
+const stateMib = 64;
 
 /** What a VMM needs beside its guest's memory, in MiB; an emulator also keeps translated code, as its driver sizes it. */
 const overheadMib = (request: LaunchRequest): number =>
@@ -20,8 +23,11 @@ export function launchLimits(request: LaunchRequest) {
   };
 }
 
-/** The document that the launcher reads; native/launcher/src/document.rs has its shape. */
-export function launcherDocument(vm: VmContext, request: LaunchRequest): object {
+/**
+ * The document that the launcher reads; native/launcher/src/document.rs has its shape.
+ * @param snapshot files to begin from, checked already
+ */
+export function launcherDocument(vm: VmContext, request: LaunchRequest, snapshot?: SnapshotFiles): object {
   const { paths, record, place, tenant, config } = vm;
   const vmm = executable(vm, request);
   const blobs = request.files.map(({ blob, target }) => ({
@@ -33,8 +39,11 @@ export function launcherDocument(vm: VmContext, request: LaunchRequest): object 
     tag: request.lifetime,
     ...place,
     vmm,
-    argv: request.argv,
-    binds: [...blobs, { source: paths.disk, target: jail.disk, readOnly: false }],
+    argv: request.load?.argv ?? request.argv,
+    binds: [...blobs, { source: paths.disk, target: jail.disk, readOnly: false }, ...snapshotBinds(request, snapshot)],
+    ...(request.vmm === "qemu" && snapshot !== undefined
+      ? { inputs: [{ fd: jail.loadFd, path: snapshot.state }] }
+      : {}),
     devices: request.kvm ? ["/dev/kvm"] : [],
     ...(request.vmm === "qemu" ? { systemFolders: systemFolders(vmm) } : firecrackerJail(vm, request)),
     sockets: [
@@ -46,8 +55,8 @@ export function launcherDocument(vm: VmContext, request: LaunchRequest): object 
     statusFile: paths.status,
     limits: {
       nofile: 1024,
-      // The largest file that it may write is its disk.
-      fsizeBytes: record.diskMib * 2 ** 20,
+      // The largest file that it may write is its disk, or its memory in a snapshot.
+      fsizeBytes: Math.max(record.diskMib, request.memoryMib + stateMib) * 2 ** 20,
       core: 0,
       memlockBytes: 65_536,
       nproc: launchLimits(request).pids,
@@ -55,7 +64,18 @@ export function launcherDocument(vm: VmContext, request: LaunchRequest): object 
   };
 }
 
-function executable({ config }: VmContext, { vmm }: LaunchRequest): string {
+/** A path in the jail is Firecracker's way to a snapshot. */
+function snapshotBinds({ vmm }: LaunchRequest, snapshot: SnapshotFiles | undefined): object[] {
+  if (snapshot === undefined || vmm !== "firecracker") return [];
+  return Object.entries(snapshot).map(([name, source]) => ({
+    source,
+    target: `${jail.snapshot}/${name}`,
+    readOnly: true,
+  }));
+}
+
+/** @throws NodeError `no-vmm` */
+export function executable({ config }: VmContext, { vmm }: LaunchRequest): string {
   const path = config[vmm];
   if (path === undefined) throw new NodeError("no-vmm", "this host was started without Firecracker");
   return path;
@@ -66,6 +86,7 @@ function firecrackerJail({ paths }: VmContext, request: LaunchRequest) {
   return {
     systemFolders: [],
     workFolder: jail.work,
+    mountPoints: [jail.snapshot],
     texts: [{ target: jail.config, content: request.config ?? "" }],
     relays: [
       { fd: jail.channelFd, path: `${jail.vsock}_${jail.channelPort}`, kind: "accept" },

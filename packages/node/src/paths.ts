@@ -9,6 +9,8 @@ export function vmPaths(config: Pick<NodeConfig, "vmsFolder" | "runFolder">, wor
     folder,
     tenant: join(folder, "tenant.json"),
     disk: join(folder, "overlay.ext4"),
+    /** Mount points and records of volumes; root's, 0700. */
+    volumes: join(folder, "volumes"),
     launch: join(folder, "launch.json"),
     status: join(folder, "status.json"),
     vmmLog: join(folder, "vmm.log"),

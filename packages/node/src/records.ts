@@ -1,4 +1,5 @@
 import { lifetimeId, tenantId } from "@exai/api";
+import { snapshotOrigin } from "@exai/api/host";
 import { describeError } from "@exai/base";
 import { z } from "zod";
 import { NodeError } from "./errors.ts";
@@ -17,7 +18,19 @@ const tenantRecord = z.strictObject({
 export type TenantRecord = z.infer<typeof tenantRecord>;
 
 /** `launch.json`: written before the launcher starts. */
-const launchRecord = z.strictObject({ version: z.literal(1), lifetime: lifetimeId, bootId: z.string() });
+const launchRecord = z.strictObject({
+  version: z.literal(1),
+  lifetime: lifetimeId,
+  bootId: z.string(),
+  /** What was launched, for a snapshot of it; an older agent did not write it down. */
+  machine: z
+    .strictObject({
+      vmm: snapshotOrigin.shape.vmm.shape.name,
+      of: snapshotOrigin.shape.machine,
+      limits: z.strictObject({ memoryBytes: z.int(), cpus: z.number(), pids: z.int() }),
+    })
+    .optional(),
+});
 export type LaunchRecord = z.infer<typeof launchRecord>;
 
 const pid = z.int().min(2);
@@ -46,6 +59,8 @@ function parse<T>(path: string, text: string, schema: z.ZodType<T>): T {
   }
 }
 
+/** @throws NodeError `broken-state` */
+export const readRecord = read;
 export const readTenant = (path: string): TenantRecord | undefined => read(path, tenantRecord);
 export const readLaunch = (path: string): LaunchRecord | undefined => unlessTorn(() => read(path, launchRecord));
 export const writeTenant = (path: string, record: TenantRecord): void => write(path, record);

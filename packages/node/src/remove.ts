@@ -3,12 +3,14 @@ import { removeCgroup } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
 import { kill } from "./kill.ts";
 import { deleteNetns } from "./netns.ts";
+import { dropVolumes } from "./snapshot/volume.ts";
 import { removeChannelFolder } from "./sockets.ts";
 
 /** Takes everything away but the record, which goes last: until then a repeated call knows whose it is. */
 export async function remove(vm: VmContext): Promise<void> {
   await kill(vm);
   const parts = await Promise.allSettled([
+    dropVolumes(vm),
     deleteNetns(vm.config.launcher, vm.place.netns).then(() => vm.afterStep("no netns")),
     removeGroup(vm),
     removeDisk(vm),

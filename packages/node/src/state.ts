@@ -3,6 +3,7 @@ import { notEnforced } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
 import { bootId, isAlive, type ProcessIdentity } from "./process.ts";
 import { type LaunchRecord, readLaunch, readStatus, type StatusRecord } from "./records.ts";
+import { volumesMib } from "./snapshot/volumes.ts";
 
 export type VmState =
   | { readonly kind: "prepared" }
@@ -40,7 +41,11 @@ export function inspect(vm: VmContext): VmState {
 }
 
 export function statusOf(vm: VmContext, state: VmState = inspect(vm)): VmStatus {
-  const common = { workspace: vm.workspace, uid: vm.record.uid, notEnforced: notEnforced(vm.place.cgroup) };
+  const volumes = volumesMib(vm);
+  const common = {
+    ...{ workspace: vm.workspace, uid: vm.record.uid, notEnforced: notEnforced(vm.place.cgroup) },
+    ...(volumes === 0 ? {} : { volumesMib: volumes }),
+  };
   switch (state.kind) {
     case "prepared":
       return { ...common, state: "prepared" };

@@ -13,6 +13,10 @@ export interface NodeCall {
   readonly params: unknown;
 }
 
+function noSnapshots(): never {
+  throw new IpcError("refused", "this double saves nothing", { remoteCode: "volume-failed" });
+}
+
 /**
  * One tenant's node agent and channel as the broker meets them: real sockets and contracts, VMs that are only noted.
  * Strict: a launch of what was not prepared, or that runs, is refused as the agent refuses it.
@@ -82,6 +86,10 @@ export class HostDouble implements AsyncDisposable {
         this.#vms.delete(params.workspace);
         return {};
       },
+      // The broker asks for none of these yet.
+      attachVolume: async () => noSnapshots(),
+      sealSnapshot: async () => noSnapshots(),
+      dropVolume: async () => noSnapshots(),
       list: async () => ({ vms: [...this.#vms.values()].map((vm) => vm.status) }),
     };
   }

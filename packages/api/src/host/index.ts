@@ -52,3 +52,12 @@ export {
   type VmStatus,
   vmStatus,
 } from "./node.ts";
+export {
+  type FileDigest,
+  type SnapshotOrigin,
+  type SnapshotRecord,
+  type SnapshotRef,
+  snapshotOrigin,
+  snapshotRecord,
+  snapshotRef,
+} from "./snapshot.ts";

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { lifetimeId, sha256Hex, workspaceId } from "../ids.ts";
 import { limits } from "../limits.ts";
+import { snapshotRecord, snapshotRef } from "./snapshot.ts";
 
 /**
  * What the root node agent does, and nothing else. The tenant is the socket that the call came in by, never a field.
@@ -33,6 +34,8 @@ export const launchRequest = z.strictObject({
   cpus: z.int().min(limits.cpus.min).max(limits.cpus.max),
   /** Guest memory; the cgroup's limit adds the VMM's own overhead. */
   memoryMib: z.int().min(limits.memoryMib.min).max(limits.memoryMib.max),
+  /** Begin from a snapshot of this tenant's, with these arguments; those above must be what it was booted with. */
+  load: snapshotRef.extend({ argv: z.array(z.string().max(4096)).max(200) }).optional(),
 });
 export type LaunchRequest = z.infer<typeof launchRequest>;
 
@@ -68,6 +71,8 @@ export const vmStatus = z.strictObject({
   exit: z.strictObject({ code: z.int().optional(), signal: z.int().optional() }).optional(),
   uid: z.int().optional(),
   pid: z.int().optional(),
+  /** What its volumes may take of the host's memory. */
+  volumesMib: z.int().min(1).optional(),
   notEnforced: z.array(z.string().max(100)).max(16),
 });
 export type VmStatus = z.infer<typeof vmStatus>;
@@ -78,7 +83,10 @@ const none = z.strictObject({});
 export const nodeContract = {
   /** Makes uid, namespace, cgroup, folder and disk. Codes: `disk-full`, `uids-exhausted`, `disk-size`, `name-taken`. */
   prepare: { request: prepareRequest, response: vmStatus },
-  /** Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `no-vmm`, `launch-failed`. */
+  /**
+   * Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `no-vmm`, `launch-failed`; with `load` also
+   * `no-snapshot`, `snapshot-mismatch` (made by something else), `snapshot-broken` (not what was saved).
+   */
   launch: { request: launchRequest, response: vmStatus },
   /** SIGKILL, then waits for the end. Nothing happens when it does not run. */
   kill: { request: one, response: vmStatus },
@@ -87,6 +95,24 @@ export const nodeContract = {
     request: z.strictObject({ workspace: workspaceId, timeoutMs: z.int().min(0).max(60_000) }),
     response: vmStatus,
   },
+  /**
+   * Gives the running VMM a volume to save its state to, at `jail.snapshot`, or as the descriptor `snapshot` of its
+   * monitor. Codes: `not-running`, `no-memory`, `volume-failed`.
+   */
+  attachVolume: {
+    request: z.strictObject({
+      workspace: workspaceId,
+      sizeMib: z
+        .int()
+        .min(1)
+        .max(limits.memoryMib.max + 1024),
+    }),
+    response: snapshotRef,
+  },
+  /** After the VMM's end: takes its files away from it and hashes them. Codes: `running`, `no-snapshot`. */
+  sealSnapshot: { request: snapshotRef, response: snapshotRecord },
+  /** Removes a volume, sealed or not; nothing happens when there is none. */
+  dropVolume: { request: snapshotRef, response: none },
   /** Kills and removes everything of the workspace: disk, folder, namespace, cgroup, uid. */
   remove: { request: one, response: none },
   list: { request: none, response: z.strictObject({ vms: z.array(vmStatus).max(10_000) }) },

@@ -1,3 +1,5 @@
+import type { SnapshotRef } from "@exai/api/host";
+import type { WorkspaceId } from "@exai/base";
 import type { GuestSession } from "../guest/index.ts";
 import type { Machine } from "../machine.ts";
 
@@ -14,11 +16,30 @@ export interface Launched {
   dial(): Promise<GuestSession>;
   /** What the guest has printed so far. */
   console(): Promise<string>;
+  readonly workspace: WorkspaceId;
+  /** The VM's own user on the host. */
+  readonly uid: number;
+}
+
+/** A snapshot as it lies there, for tests that damage it. */
+export interface Saved {
+  readonly ref: SnapshotRef;
+  /** Its files, and the record that only root can change. */
+  readonly files: readonly string[];
+  readonly record: string;
 }
 
 /** What a VMM driver's test gives the suite: real machines on a real host. */
 export interface ContractDriver extends AsyncDisposable {
   launch(spec: MachineSpec): Promise<Launched>;
+  /**
+   * A machine in another jail, with another uid and a copy of the source's disk, that begins from its snapshot. A refusal
+   * leaves nothing.
+   */
+  load(spec: MachineSpec, from: SnapshotRef): Promise<Launched>;
+  saved(ref: SnapshotRef): Saved;
+  /** A volume of this size for it. */
+  attach(launched: Launched, sizeMib: number): Promise<SnapshotRef>;
   /** Names of whatever is still there of this driver's machines: processes, files, namespaces, control groups. */
   leftovers(): Promise<string[]>;
 }

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { channelFault, type GuestSession } from "../guest/index.ts";
 import type { ContractDriver, Launched } from "./driver.ts";
 import { bytes, readClock, sh, talk } from "./guest.ts";
+import { describeSnapshots } from "./snapshots.ts";
 
 const small = { cpus: 1, memoryMib: 256, diskMib: 512 };
 
@@ -18,6 +19,7 @@ export function describeMachineContract(name: string, makeDriver: () => Promise<
     afterAll(() => driver[Symbol.asyncDispose]());
     describe("a running machine", () => describeRunning(() => driver));
     describe("a machine's life", () => describeLife(() => driver));
+    describe("its snapshots", () => describeSnapshots(() => driver));
   });
 }
 

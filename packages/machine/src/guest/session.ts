@@ -113,7 +113,14 @@ function createGuestTransport(httpClient: UniversalClientFn, limits: GuestLimits
   });
 }
 
-async function sayHello(machine: Client<typeof Machine>, options: ConnectOptions): Promise<HelloResponse> {
+/**
+ * Time, randomness and the end of a hold for a guest that stood still, on a connection that outlived it.
+ * @throws GuestError `wrong-contract`; ConnectError with the guest's reason
+ */
+export async function sayHello(
+  machine: Client<typeof Machine>,
+  options: Pick<ConnectOptions, "hostname" | "nowMs" | "random">,
+): Promise<HelloResponse> {
   // Sent only now: a clock that had waited in the port while the guest booted would be late.
   const now = BigInt(Math.round((options.nowMs ?? Date.now)() * 1000)) * 1000n;
   const entropy = (options.random ?? randomBytes)(64);

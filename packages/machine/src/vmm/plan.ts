@@ -30,6 +30,12 @@ export const jailPaths = { kernel: "/vm/kernel", initramfs: "/vm/initramfs", roo
 /** The files of a snapshot, as a VMM sees them. QEMU has a state alone, which holds the memory. */
 export const snapshotPaths = { state: `${jail.snapshot}/state`, memory: `${jail.snapshot}/memory` } as const;
 
+/** The arguments of a plan's VMM when it begins from a snapshot: its devices come with the state. */
+export function loadArgv({ vmm, argv }: LaunchPlan): string[] {
+  if (vmm === "qemu") return [...argv, "-incoming", `fd:${jail.loadFd}`, "-S"];
+  return ["--api-sock", jail.api, "--log-path", jail.log, "--level", "Warning", "--metrics-path", jail.metrics];
+}
+
 /** What every VMM boots from, bound into its jail. */
 export const bootBlobs = (image: BootFiles): LaunchPlan["files"] => [
   { blob: image.kernel, target: jailPaths.kernel },

@@ -13,7 +13,10 @@ export type QmpCommand =
   | { readonly execute: "quit" }
   | { readonly execute: "query-balloon" }
   /** Guest memory in bytes that should remain. */
-  | { readonly execute: "balloon"; readonly arguments: { readonly value: number } };
+  | { readonly execute: "balloon"; readonly arguments: { readonly value: number } }
+  | { readonly execute: "migrate-set-parameters"; readonly arguments: { readonly "max-bandwidth": number } }
+  | { readonly execute: "migrate"; readonly arguments: { readonly uri: string } }
+  | { readonly execute: "query-migrate" };
 
 export interface Qmp extends Disposable {
   /** @throws MachineError `monitor` */
@@ -22,6 +25,8 @@ export interface Qmp extends Disposable {
   status(): Promise<string>;
   /** Bytes of memory that the guest has. */
   balloon(): Promise<number>;
+  /** How far a `migrate` is: `setup`, `active`, `completed`, `failed`, … */
+  migration(): Promise<string>;
 }
 
 /**
@@ -41,6 +46,7 @@ export async function connectQmp(path: string): Promise<Qmp> {
   return {
     execute,
     status: async () => text(field(await execute({ execute: "query-status" }), "status")),
+    migration: async () => text(field(await execute({ execute: "query-migrate" }), "status")),
     balloon: async () => count(field(await execute({ execute: "query-balloon" }), "actual")),
     [Symbol.dispose]: () => link[Symbol.dispose](),
   };

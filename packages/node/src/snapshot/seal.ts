@@ -1,0 +1,56 @@
+import { chmodSync, chownSync, lchownSync, lstatSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { SnapshotRecord } from "@exai/api/host";
+import type { LifetimeId } from "@exai/base";
+import type { VmContext } from "../context.ts";
+import { NodeError } from "../errors.ts";
+import { inspect } from "../state.ts";
+import { digestFile } from "./chunks.ts";
+import { isMounted, readVolume, volumePaths, writeVolume } from "./volumes.ts";
+
+/**
+ * Once its VMM has ended, a volume's files become root's and are hashed. May be repeated.
+ * @throws NodeError `running`, `no-snapshot`
+ */
+export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise<SnapshotRecord> {
+  const record = readVolume(vm, lifetime);
+  if (record === undefined || !isMounted(vm, lifetime)) throw gone();
+  if (record.files !== undefined) return record;
+  const state = inspect(vm);
+  if (state.kind === "running" && state.launch.lifetime === lifetime)
+    throw new NodeError("running", "the VMM that writes the snapshot still runs");
+  takeOver(vm, lifetime, record);
+  vm.afterStep("volume taken over");
+  const { state: stateFile, memory: memoryFile } = volumePaths(vm, lifetime);
+  const withMemory = record.origin.vmm.name === "firecracker";
+  const files = {
+    state: await digestFile(stateFile),
+    ...(withMemory ? { memory: await digestFile(memoryFile) } : {}),
+  };
+  const wantedBytes = record.origin.machine.memoryMib * 2 ** 20;
+  if (files.state.sizeBytes === 0 || (files.memory !== undefined && files.memory.sizeBytes !== wantedBytes))
+    throw new NodeError("no-snapshot", "the volume holds half a snapshot: the VMM did not come to its end");
+  const sealed = { ...record, files };
+  writeVolume(vm, lifetime, sealed);
+  vm.afterStep("volume sealed");
+  return sealed;
+}
+
+/** The VMM is gone and its uid has no other process, so nothing changes under these hands. */
+function takeOver(vm: VmContext, lifetime: LifetimeId, record: SnapshotRecord): void {
+  const { data } = volumePaths(vm, lifetime);
+  chownSync(data, 0, 0);
+  chmodSync(data, 0o555);
+  const wanted = record.origin.vmm.name === "firecracker" ? ["state", "memory"] : ["state"];
+  for (const name of readdirSync(data)) {
+    const path = join(data, name);
+    if (!wanted.includes(name) || !lstatSync(path).isFile()) rmSync(path, { recursive: true, force: true });
+    else {
+      lchownSync(path, 0, 0);
+      chmodSync(path, 0o444);
+    }
+  }
+}
+
+export const gone = (): NodeError =>
+  new NodeError("no-snapshot", "there is no such snapshot; a restart of the host takes those in memory");

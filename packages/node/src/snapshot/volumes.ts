@@ -1,0 +1,38 @@
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { type SnapshotRecord, snapshotRecord } from "@exai/api/host";
+import { isId, type LifetimeId } from "@exai/base";
+import type { VmContext } from "../context.ts";
+import { ifThere, replaceFile } from "../files.ts";
+import { readRecord } from "../records.ts";
+
+/** Volumes as they are on disk and in the kernel: nothing here makes or removes one. */
+
+export function volumePaths(vm: Pick<VmContext, "paths">, lifetime: LifetimeId) {
+  const at = join(vm.paths.volumes, lifetime);
+  const data = join(at, "data");
+  return { at, data, record: `${at}.json`, state: join(data, "state"), memory: join(data, "memory") };
+}
+
+/** The record, or undefined when there is no such volume. */
+export const readVolume = (vm: VmContext, lifetime: LifetimeId): SnapshotRecord | undefined =>
+  readRecord(volumePaths(vm, lifetime).record, snapshotRecord);
+
+export const writeVolume = (vm: VmContext, lifetime: LifetimeId, record: SnapshotRecord): void =>
+  replaceFile(volumePaths(vm, lifetime).record, `${JSON.stringify(record)}\n`, 0o600);
+
+export function volumesOf(vm: Pick<VmContext, "paths">): LifetimeId[] {
+  const names = ifThere(() => readdirSync(vm.paths.volumes)) ?? [];
+  return names.filter((name): name is LifetimeId => isId(name));
+}
+
+/** MiB that they may take together. */
+export const volumesMib = (vm: VmContext): number =>
+  volumesOf(vm).reduce((sum, lifetime) => sum + (readVolume(vm, lifetime)?.sizeMib ?? 0), 0);
+
+/** After a restart of the host the folder is there, and nothing in it. */
+export function isMounted(vm: VmContext, lifetime: LifetimeId): boolean {
+  const device = (path: string): number | undefined => ifThere(() => statSync(path).dev);
+  const own = device(volumePaths(vm, lifetime).at);
+  return own !== undefined && own !== device(vm.paths.volumes);
+}
