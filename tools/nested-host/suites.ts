@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeError } from "@exai/base";
+import { cachePaths } from "../build/paths.ts";
 import type { Place } from "./place.ts";
 import { brokenReport, mergeJunit, mergeReports, parseReport, type VitestReport } from "./report.ts";
 import type { SuiteFile } from "./suite-files.ts";
@@ -49,7 +50,8 @@ async function runSuite(suite: SuiteFile, { place, out, say, signal }: SuitesOpt
   try {
     const code = await place.run(suite, {
       argv: (inside) => vitestArguments(suite.path, inside),
-      env: (inside) => ({ EXAI_KVM_OUT: inside, NO_COLOR: "1" }),
+      // The cache is seen at the path that it has here.
+      env: (inside) => ({ EXAI_KVM_OUT: inside, EXAI_CACHE: cachePaths().cache, NO_COLOR: "1" }),
       out: folder,
       onOutput: (data) => void output.push(data),
       onConsole: (text) => writeFileSync(join(folder, "console.log"), text),

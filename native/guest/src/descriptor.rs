@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Who keeps a descriptor open and never exchanges it.
@@ -11,10 +12,14 @@ pub trait Owner: AsRawFd {}
 impl Owner for OwnedFd {}
 impl Owner for Arc<OwnedFd> {}
 
-/// Registers a non-blocking descriptor.
+/// Registers a non-blocking descriptor, to be read from and written to.
 pub fn register<T: Owner>(owner: T) -> io::Result<AsyncFd<T>> {
+    register_for(owner, Interest::READABLE | Interest::WRITABLE)
+}
+
+pub fn register_for<T: Owner>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: an `Owner` keeps its descriptor open as long as it lives, which is as long as the result does.
-    unsafe { AsyncFd::register(owner) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(owner, interest) }.map_err(io::Error::from)
 }
 
 /// Makes a descriptor non-blocking and registers it.

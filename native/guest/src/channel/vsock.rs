@@ -6,11 +6,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Connection;
-use crate::descriptor::register;
+use crate::descriptor::{register, register_for};
 
 const HOST_CID: u32 = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -24,14 +25,31 @@ pub async fn run(port: u32, sender: mpsc::Sender<io::Result<Connection>>) {
         if let Ok(Ok(fd)) = tokio::time::timeout(CONNECT_WITHIN, dial(port)).await {
             wait = FIRST_WAIT;
             let (alive, ended) = oneshot::channel();
+            let socket = fd.get_ref().clone();
             if sender.send(Ok(Connection::of_socket(fd, alive))).await.is_err() {
                 return;
             }
-            let _ = ended.await;
+            ended_or_reset(&socket, ended).await;
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// A restored snapshot resets a socket without ending it: the kernel reports an error and nothing to read, so that who
+/// waits for bytes is not woken. To shut it down wakes them.
+async fn ended_or_reset(socket: &OwnedFd, mut ended: oneshot::Receiver<()>) {
+    let reset = async {
+        let twin = register_for(rustix::io::fcntl_dupfd_cloexec(socket, 3)?, Interest::ERROR)?;
+        twin.ready(Interest::ERROR).await.map(drop)
+    };
+    tokio::select! {
+        _ = &mut ended => return,
+        seen = reset => if seen.is_ok() {
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        },
+    }
+    let _ = ended.await;
 }
 
 async fn dial(port: u32) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
