@@ -21,7 +21,8 @@ export function runningVmms(facts: HostFacts): RunningVmm[] {
     const text = facts.read(`/proc/${pid}/status`);
     if (text === undefined) continue; // it went
     const status = fieldsOf(text);
-    const uid = Number(status.get("Uid")?.split("\t")[0]);
+    const uid = Number(/^(\d{1,10})\t/.exec(status.get("Uid") ?? "")?.[1]);
+    if (Number.isNaN(uid)) throw new Error(`the kernel does not tell whose process ${pid} is`);
     if (!isVmUid(uid) || status.get("State")?.startsWith("Z") === true) continue;
     const program = facts.link(`/proc/${pid}/exe`);
     if (program === undefined || basename(program) === "exai-launcher") continue;

@@ -21,7 +21,7 @@ export const entropyChecks: readonly Check[] = [
     command: "cat /sys/class/misc/hw_random/rng_current; grep -m1 -owE 'rdrand|rdseed' /proc/cpuinfo",
     look(facts) {
       const current = facts.read("/sys/class/misc/hw_random/rng_current") ?? "none";
-      if (!/^[\w.:-]{1,60}$/.test(current)) return unknown("the kernel does not tell its generator");
+      if (!/^[a-z][\w.-]{0,59}$/i.test(current)) return unknown("the kernel does not tell its generator");
       if (current !== "none") return ok(current);
       const flags = /^flags\s*:(.*)$/m.exec(facts.read("/proc/cpuinfo") ?? "")?.[1]?.split(" ") ?? [];
       return okIf(flags.includes("rdrand"), flags.includes("rdrand") ? "the processor's (rdrand)" : "none");

@@ -50,8 +50,8 @@ interface Range {
 /** Lines of fields between colons; undefined when one is not understood. `count` names a field with a range's length. */
 function ranges(text: string, start: number, count: number | undefined): Range[] | undefined {
   const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
-  // +@netgroup and the like: users of a directory, whose uids are not here.
-  const own = lines.filter((line) => !/^[+-]/.test(line)).map((line) => line.split(":"));
+  // In passwd, +@netgroup and the like stand for users of a directory, whose uids are not here.
+  const own = lines.filter((line) => count !== undefined || !/^[+-]/.test(line)).map((line) => line.split(":"));
   const found = own.map((fields) => {
     const first = Number(fields[start] || Number.NaN);
     const length = count === undefined ? 1 : Number(fields[count] || Number.NaN);

@@ -67,8 +67,13 @@ export const processorChecks: readonly Check[] = [
     remedy: "install amd64-microcode or intel-microcode and the newest firmware, then boot; in a VM its host must",
     command: `grep -m1 microcode ${cpuinfo}; grep -H . ${vulnerabilities}/old_microcode; grep -il 'no microcode' ${vulnerabilities}/*`,
     look(facts) {
-      const lacking = vulnerable(facts).filter(({ text }) => /no microcode/i.test(text));
+      const all = holes(facts);
+      const lacking = all.filter(({ text }) => /no microcode/i.test(text));
       if (lacking.length > 0) return bad(`mitigations that lack microcode: ${names(lacking)}`);
+      const unclear = all.filter(
+        ({ text }) => !/^(Not affected$|(KVM: )?Mitigation: |(Processor v|V)ulnerable)/.test(text),
+      );
+      if (unclear.length > 0) return unknown(`the kernel does not tell of ${names(unclear)}`);
       const revisions = processors(facts, "microcode");
       if (!revisions.every((each) => /^0x[0-9a-f]+$/.test(each))) return unknown("the revision is not a number");
       if (revisions.length > 1) return bad(`processors differ: ${revisions.join(" and ")}`);
@@ -125,7 +130,5 @@ function holes(facts: HostFacts): Hole[] {
   if (found.length === 0) throw new Error(`the kernel lists nothing in ${vulnerabilities}`);
   return found;
 }
-
-const vulnerable = (facts: HostFacts): Hole[] => holes(facts).filter(({ text }) => !/^Not affected$/.test(text));
 
 const names = (all: readonly Hole[]): string => all.map(({ name }) => name).join(", ");

@@ -7,6 +7,9 @@ import { fieldsOf, type RunningVmm, runningVmms } from "../running.ts";
 const report = "stop the workspace ('exai ws stop') and report this: its VMM is not in its jail";
 const each = (show: string): string => `for p in $(pgrep 'firecracker|qemu-system'); do ${show}; done`;
 
+/** What a cgroup's files hold when there is a limit; without one it is "max". */
+const maxima = { "memory.max": /^\d{1,20}$/, "cpu.max": /^\d{1,12} \d{1,12}$/, "pids.max": /^\d{1,10}$/ } as const;
+
 /** A property that every VMM has, looked at in /proc: it is proven of those that run now, and of no other. */
 function ofEach(
   id: DoctorCheckId,
@@ -104,10 +107,10 @@ export const runningChecks: readonly Check[] = [
       const mount = cgroup2(facts)?.mount;
       if (path === undefined || mount === undefined || path.split("/").includes(".."))
         return "has no cgroup of its own";
-      const limited = ["memory.max", "cpu.max", "pids.max"].filter((file) =>
-        /^\d/.test(facts.read(`${mount}${path}/${file}`) ?? ""),
+      const limited = Object.entries(maxima).every(([file, number]) =>
+        number.test(facts.read(`${mount}${path}/${file}`) ?? ""),
       );
-      return limited.length === 3 ? undefined : "may use more memory, processors or processes than it was given";
+      return limited ? undefined : "may use more memory, processors or processes than it was given";
     },
   ),
   ofEach(
