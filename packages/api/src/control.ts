@@ -118,7 +118,10 @@ export type DesiredWorkspace = z.infer<typeof desiredWorkspace>;
 
 export const pollResponse = z.strictObject({
   version: z.int().min(0),
-  /** Every workspace of this host, not only what changed: what is missing is quarantined, never collected. */
-  desired: z.array(desiredWorkspace).max(10_000),
+  /**
+   * Every workspace of this host, not only what changed: what is missing is quarantined, never collected. The whole list
+   * is left out when the request came to report (`waitMs` 0) and its version is still the newest.
+   */
+  desired: z.array(desiredWorkspace).max(10_000).optional(),
 });
 export type PollResponse = z.infer<typeof pollResponse>;

@@ -14,6 +14,7 @@ export {
   type RefusedIntent,
   ttlDueMs,
 } from "./ledger.ts";
+export { cacheTokens } from "./token-cache.ts";
 export {
   type Authenticator,
   authorise,

@@ -41,7 +41,7 @@ export class Client implements AsyncDisposable {
     const { profile, signingKey, publicKey } = loaded;
     const actor = options.actor ?? defaultActor();
     const signer = new Signer({ tenant: profile.tenant, signingKey, publicKey, actor });
-    const control = new ControlClient(await createHttpClient(profile.control), () => signer.mintControlToken());
+    const control = new ControlClient(await createHttpClient(profile.control), () => signer.controlToken());
     return new Client(loaded, control, signer);
   }
 

@@ -43,6 +43,7 @@ export function hostHandlers(s: Services): Pick<Handlers, Owned> {
       for (;;) {
         const version = await s.store.version(principal.host);
         const leftMs = until - s.clock.monotonicMs();
+        if (version === body.version && body.waitMs === 0) return ok({ version });
         if (version !== body.version || leftMs <= 0 || gone.aborted) return ok(await s.store.desired(principal.host));
         await news.wait(leftMs, gone);
       }

@@ -1,5 +1,5 @@
 import { type Clock, describeError, type Logger } from "@exai/base";
-import { type ControlAnchors, type ControlPrincipal, PolicyError, verifyControlToken } from "@exai/policy";
+import { type ControlAnchors, type ControlPrincipal, cacheTokens, PolicyError, verifyControlToken } from "@exai/policy";
 import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import { ControlError, isProblem } from "../errors.ts";
@@ -26,12 +26,16 @@ type AppContext = Context<{ Bindings: HttpBindings }>;
 export function createApp(options: AppOptions): App {
   const app: App = new Hono();
   const byPath = new Map<string, string[]>();
+  const verify = cacheTokens(
+    (token) => verifyControlToken(token, options.anchors, options.clock.nowMs()),
+    options.clock,
+  );
   for (const name of routeNames) {
     const route: Route = routes[name];
     const path = route.path.replaceAll(/\{(\w+)\}/g, ":$1");
     byPath.set(path, [...(byPath.get(path) ?? []), route.method.toUpperCase()]);
     const handler = options.handlers[name] as AnyHandler;
-    app[route.method](path, (context) => answer(options, route, handler, context));
+    app[route.method](path, (context) => answer(options, verify, route, handler, context));
   }
   for (const [path, methods] of byPath) {
     app.all(path, () => {
@@ -53,9 +57,17 @@ type AnyHandler = (input: {
   gone: AbortSignal;
 }) => Promise<{ status: number; json: string }>;
 
-async function answer(o: AppOptions, route: Route, handler: AnyHandler, context: AppContext): Promise<Response> {
+type Verify = (token: string) => Promise<ControlPrincipal>;
+
+async function answer(
+  o: AppOptions,
+  verify: Verify,
+  route: Route,
+  handler: AnyHandler,
+  context: AppContext,
+): Promise<Response> {
   const { incoming, outgoing } = context.env;
-  const principal = await authenticate(o, route.roles, incoming.headers.authorization);
+  const principal = await authenticate(verify, route.roles, incoming.headers.authorization);
   const caller = principal === undefined ? "" : principal.role === "tenant" ? principal.tenant : principal.host;
   if (principal !== undefined) o.connections.trust(incoming.socket, caller);
   const params = parseInput(route.params, context.req.param(), "path");
@@ -75,7 +87,7 @@ async function answer(o: AppOptions, route: Route, handler: AnyHandler, context:
 
 /** @throws ControlError `unauthenticated`, `forbidden` */
 async function authenticate(
-  o: AppOptions,
+  verify: Verify,
   roles: readonly Role[] | "anyone",
   header: string | undefined,
 ): Promise<ControlPrincipal | undefined> {
@@ -84,14 +96,14 @@ async function authenticate(
   if (token === undefined) {
     throw new ControlError("unauthenticated", "send a signed token: authorization: Bearer <token>");
   }
-  const principal = await verify(o, token);
+  const principal = await refusing(verify, token);
   if (roles.includes(principal.role)) return principal;
   throw new ControlError("forbidden", `this is for the role ${roles.join(" or ")}; the token has ${principal.role}`);
 }
 
-async function verify(o: AppOptions, token: string): Promise<ControlPrincipal> {
+async function refusing(verify: Verify, token: string): Promise<ControlPrincipal> {
   try {
-    return await verifyControlToken(token, o.anchors, o.clock.nowMs());
+    return await verify(token);
   } catch (error) {
     if (error instanceof PolicyError) throw new ControlError("unauthenticated", error.message, { cause: error });
     throw error;

@@ -1,4 +1,4 @@
-import type { DesiredWorkspace, IntentClaims, Observation, PollResponse } from "@exai/api";
+import type { DesiredWorkspace, IntentClaims, Observation } from "@exai/api";
 import { channelContract, nodeContract } from "@exai/api/host";
 import { type Clock, describeError, type Logger, type TenantId, Trickle, type WorkspaceId } from "@exai/base";
 import { createIpcClient, type IpcClient } from "@exai/ipc";
@@ -24,7 +24,7 @@ export interface BrokerDependencies {
   accelerator: Accelerator;
   audits: ReadonlyMap<TenantId, TenantAudit>;
   loadImage(digest: string): Promise<VerifiedImage>;
-  tell(observation: Observation): void;
+  tell(observation: Observation, passing?: boolean): void;
 }
 
 interface Tenant {
@@ -78,9 +78,9 @@ export class Broker {
   }
 
   /** Takes the whole list of one poll. Nothing in it is trusted but what a tenant signed. */
-  async apply(answer: PollResponse): Promise<void> {
+  async apply(all: readonly DesiredWorkspace[]): Promise<void> {
     const listed = new Set<WorkspaceId>();
-    for (const desired of answer.desired) {
+    for (const desired of all) {
       listed.add(desired.workspace);
       try {
         await this.#take(desired);

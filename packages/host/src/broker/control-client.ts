@@ -7,12 +7,15 @@ import { HostError } from "../errors.ts";
 
 const longestAnswerBytes = 64 << 20;
 const tokenSeconds = 300;
+/** Made anew when less of its life is left: the same one again needs no new signature, here or to be checked there. */
+const leastLeftSeconds = 150;
 
 /** The broker's outbound calls to the control plane; the only direction in which the two ever talk. */
 export class ControlClient implements Disposable {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 2 });
   readonly #key;
   readonly #options;
+  #token = { text: "", exp: 0 };
 
   constructor(options: { socket: string; host: HostId; hostKeyFile: string; clock: Clock }) {
     this.#options = options;
@@ -41,7 +44,7 @@ export class ControlClient implements Disposable {
           agent: this.#agent,
           signal,
           timeout: waitMs + 10_000,
-          headers: { "content-type": "application/json", authorization: `Bearer ${this.#token()}` },
+          headers: { "content-type": "application/json", authorization: `Bearer ${this.#bearer()}` },
         },
         (answer) => {
           const chunks: Buffer[] = [];
@@ -65,8 +68,9 @@ export class ControlClient implements Disposable {
   }
 
   /** A short-lived token signed by the host key (RFC 7515 compact serialisation, RFC 8037 EdDSA). */
-  #token(): string {
+  #bearer(): string {
     const now = Math.floor(this.#options.clock.nowMs() / 1000);
+    if (this.#token.exp - now > leastLeftSeconds && this.#token.exp - now <= tokenSeconds) return this.#token.text;
     const { host } = this.#options;
     const claims = {
       iss: host,
@@ -79,7 +83,9 @@ export class ControlClient implements Disposable {
     };
     const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
     const input = `${encode({ alg: "EdDSA", typ: jwsTypes.control })}.${encode(claims)}`;
-    return `${input}.${sign(null, Buffer.from(input), this.#key).toString("base64url")}`;
+    const text = `${input}.${sign(null, Buffer.from(input), this.#key).toString("base64url")}`;
+    this.#token = { text, exp: claims.exp };
+    return text;
   }
 
   [Symbol.dispose](): void {

@@ -10,7 +10,7 @@ const retryMs = 2_000;
 
 export interface HostedDependencies {
   save(entry: JournalEntry, contains: boolean): void;
-  tell(observation: Observation): void;
+  tell(observation: Observation, passing?: boolean): void;
   warn(message: string, error: unknown): void;
   nowMs(): number;
 }
@@ -66,7 +66,7 @@ export class HostedWorkspace {
     const starts = ledger.state === "live" && ledger.desired === "running" && !halted;
     this.#save(change, !starts);
     if (change.ledger !== undefined) this.#vm.restartClock(performance.now());
-    this.#deps.tell(this.observation);
+    this.#deps.tell(this.observation, true); // the actor's next step says more
     this.#actor.wake();
   }
 

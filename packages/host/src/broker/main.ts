@@ -42,7 +42,7 @@ const broker = new Broker({
   accelerator: acceleratorOf(config),
   audits,
   loadImage: (digest) => loadImage(config.imageStore, digest, config.releases),
-  tell: (observation) => loop.tell(observation),
+  tell: (observation, passing) => loop.tell(observation, passing),
 });
 const endpoints = new Endpoints(broker.tenants, () => loop.nudge());
 const loop: PollLoop = new PollLoop({

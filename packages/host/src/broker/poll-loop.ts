@@ -1,4 +1,4 @@
-import type { Observation, PollRequest, PollResponse } from "@exai/api";
+import type { DesiredWorkspace, Observation, PollRequest, PollResponse } from "@exai/api";
 import {
   type Clock,
   describeError,
@@ -15,11 +15,17 @@ const longestBackoffMs = 5_000;
 const batch = 500;
 /** Between two answers that are applied. */
 const leastMs = 10;
+/**
+ * How long word of a phase that passes may wait for the next: a boot or a removal is then told in one report, not in three,
+ * each of which costs both sides a request and a commit.
+ */
+const gatherMs = 100;
+const passingPhases: ReadonlySet<Observation["phase"]> = new Set(["created", "booting", "stopping", "destroying"]);
 
 export interface PollLoopOptions {
   host: HostId;
   poll(body: PollRequest, signal: AbortSignal): Promise<PollResponse>;
-  apply(answer: PollResponse): Promise<void>;
+  apply(all: readonly DesiredWorkspace[]): Promise<void>;
   endpoints(): readonly { tenant: TenantId; url: string }[];
   clock: Clock;
   logger: Logger;
@@ -34,26 +40,30 @@ export class PollLoop {
   readonly #o: PollLoopOptions;
   readonly #news = new Notifier();
   readonly #unsent = new Map<WorkspaceId, Observation>();
+  #gathering: NodeJS.Timeout | undefined;
   #version = 0;
   #connected = false;
 
   constructor(options: PollLoopOptions) {
     this.#o = options;
-    options.signal.addEventListener("abort", () => this.#news.notify(), { once: true });
+    options.signal.addEventListener("abort", () => this.nudge(), { once: true });
   }
 
   get connected(): boolean {
     return this.#connected;
   }
 
-  /** The newest word on a workspace; older unsent ones are replaced. */
-  tell(observation: Observation): void {
+  /** The newest word on a workspace; older unsent ones are replaced. `passing`: another will follow soon. */
+  tell(observation: Observation, passing = passingPhases.has(observation.phase)): void {
     this.#unsent.set(observation.workspace, observation);
-    this.#news.notify();
+    if (passing) this.#gathering ??= setTimeout(() => this.nudge(), gatherMs);
+    else this.nudge();
   }
 
-  /** Endpoints have changed. */
+  /** Whatever there is to tell is told now; endpoints have changed, for one. */
   nudge(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
     this.#news.notify();
   }
 
@@ -90,7 +100,7 @@ export class PollLoop {
     const fromMs = this.#o.clock.monotonicMs();
     const answer = await this.#o.poll(this.#request(longPollMs, []), this.#o.signal);
     this.#version = answer.version;
-    await this.#o.apply(answer);
+    if (answer.desired !== undefined) await this.#o.apply(answer.desired);
     // One that always has news would keep this process, the disk and the node agent busy for nothing.
     await this.#pause(Math.max(0, leastMs - (this.#o.clock.monotonicMs() - fromMs)));
   }

@@ -4,7 +4,7 @@ import type { ChannelConfig } from "@exai/api/host";
 import { Workspace } from "@exai/api/workspace";
 import { openSpool } from "@exai/audit";
 import { type Clock, type Logger, systemClock } from "@exai/base";
-import { type Authenticator, verifyDataToken } from "@exai/policy";
+import { type Authenticator, cacheTokens, verifyDataToken } from "@exai/policy";
 import { serveAdmin } from "./admin.ts";
 import { Forwarder } from "./forward.ts";
 import { createGate } from "./gate.ts";
@@ -12,7 +12,6 @@ import { CallOpener } from "./opening.ts";
 import { relayHandlers } from "./relay.ts";
 import { serveDataPlane } from "./server.ts";
 import { Sessions } from "./sessions.ts";
-import { cacheTokens } from "./token-cache.ts";
 import { CallWitness } from "./witness.ts";
 import { createWorkspaceService } from "./workspace-service.ts";
 

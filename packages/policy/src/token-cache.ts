@@ -1,9 +1,8 @@
 import type { Clock } from "@exai/base";
-import type { Authenticator, Principal } from "@exai/policy";
 
 const mostTokens = 1024;
 
-interface Known {
+interface Known<Principal> {
   readonly principal: Principal;
   /** Seconds since the epoch. */
   readonly exp: number;
@@ -13,8 +12,11 @@ interface Known {
  * Checks a token's signature once, not for each call: clients use one for minutes. Only the very same text is known
  * again, and only until its own expiry.
  */
-export function cacheTokens(authenticate: Authenticator, clock: Clock): Authenticator {
-  const known = new Map<string, Known>();
+export function cacheTokens<Principal>(
+  authenticate: (token: string) => Promise<Principal>,
+  clock: Clock,
+): (token: string) => Promise<Principal> {
+  const known = new Map<string, Known<Principal>>();
   return async (token) => {
     const found = known.get(token);
     if (found !== undefined && clock.nowMs() < found.exp * 1000) return found.principal;
