@@ -94,7 +94,7 @@ fn send_kill(process: &OwnedFd) -> Result<(), Failure> {
     }
 }
 
-fn await_end(process: &OwnedFd, patience: Duration) -> Result<bool, Failure> {
+pub fn await_end(process: &OwnedFd, patience: Duration) -> Result<bool, Failure> {
     let mut polled = [PollFd::new(process, PollFlags::IN)];
     let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: 0 };
     Ok(poll(&mut polled, Some(&timeout)).at(Step::Kill, "poll")? > 0)

@@ -24,6 +24,7 @@ mod seccomp;
 mod service;
 mod service_jail;
 mod sockets;
+mod spawner;
 mod status;
 mod vmm;
 mod volume;
@@ -35,6 +36,7 @@ use failure::{Failure, Step};
 const USAGE: &str = "usage: exai-launcher run < document.json
        exai-launcher kill --pid P --start-time T [--launcher-pid P --launcher-start-time T]
        exai-launcher alive --pid P --start-time T
+       exai-launcher spawner
        exai-launcher reap --first U --count N
        exai-launcher netns-add NAME | netns-del NAME
        exai-launcher volume-make --at PATH --bytes N --uid U --gid G
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ["run"] => return run::run(),
         ["kill", options @ ..] => kill::kill(options),
         ["alive", options @ ..] => kill::alive(options),
+        ["spawner"] => spawner::serve(),
         ["service", options @ ..] => service::service(options),
         ["agent", options @ ..] => service::agent(options),
         ["reap", options @ ..] => reap::reap(options),

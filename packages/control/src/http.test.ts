@@ -160,6 +160,14 @@ describe("pages", () => {
   );
 });
 
+test("a host that reports and knows the newest version is not sent the list again; one that asks is", async () => {
+  await create(intentOf({}, newWorkspaceId()));
+  const { version } = (await h.poll({})).body;
+  expect((await h.poll({ version, waitMs: 0 })).body).toEqual({ version });
+  expect((await h.poll({ version, waitMs: 20 })).body.desired.length).toBeGreaterThan(0);
+  expect((await h.poll({ version: version - 1, waitMs: 0 })).body.desired.length).toBeGreaterThan(0);
+});
+
 describe("long polls", () => {
   test("answer after their time when nothing changes", async () => {
     const id = newWorkspaceId();

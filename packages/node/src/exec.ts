@@ -1,5 +1,6 @@
 /** The one module of this package that starts processes. Argument arrays only; nothing goes through a shell. */
 import { spawn } from "node:child_process";
+import { Spawner } from "./spawner.ts";
 
 /** Nothing of the operator's environment reaches a child. */
 const cleanEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
@@ -13,17 +14,43 @@ export interface Outcome {
   readonly stderr: string;
 }
 
+export interface RunOptions {
+  readonly input?: string;
+  readonly timeoutMs?: number;
+}
+
+let launcher: string | undefined;
+let spawner: Spawner | undefined;
+
+/** From now on `run` starts programs by `exai-launcher spawner`, which is cheaper than a fork of this process. */
+export function useSpawner(path: string): void {
+  launcher = path;
+}
+
+function currentSpawner(): Spawner | undefined {
+  if (launcher === undefined || spawner?.serves) return spawner;
+  const child = spawn(launcher, ["spawner"], { cwd: "/", env: cleanEnvironment, stdio: ["pipe", "pipe", "inherit"] });
+  child.on("error", () => undefined); // its output closes, too
+  spawner = new Spawner(child.stdin, child.stdout);
+  return spawner;
+}
+
 /**
  * Runs a program to its end. Output beyond 64 KiB is cut off.
  * What takes longer than `timeoutMs` is killed, and its `stderr` says so.
- * @throws the system's error when it can't be started
+ * A program may be started a second time, when the spawner is killed meanwhile: every step of the agent can be repeated.
+ * @throws when it can't be started
  */
-export async function run(
-  file: string,
-  args: readonly string[],
-  options: { input?: string; timeoutMs?: number } = {},
-): Promise<Outcome> {
+export async function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const timeoutMs = options.timeoutMs ?? 20_000;
+  const ended = await currentSpawner()?.run({ file, args, input: options.input ?? "", timeoutMs });
+  if (ended === undefined) return fork(file, args, options, timeoutMs);
+  return { code: ended.code ?? -1, stdout: ended.stdout, stderr: ended.late ? tooLong(timeoutMs) : ended.stderr };
+}
+
+const tooLong = (timeoutMs: number): string => `took longer than ${timeoutMs / 1000} s`;
+
+async function fork(file: string, args: readonly string[], options: RunOptions, timeoutMs: number): Promise<Outcome> {
   const child = spawn(file, [...args], {
     cwd: "/",
     env: cleanEnvironment,
@@ -42,8 +69,7 @@ export async function run(
     child.once("error", reject);
     child.once("close", (exit) => resolve(exit ?? -1));
   }).finally(() => clearTimeout(timer));
-  const tooLong = late && code === -1;
-  return { code, stdout: stdout(), stderr: tooLong ? `took longer than ${timeoutMs / 1000} s` : stderr() };
+  return { code, stdout: stdout(), stderr: late && code === -1 ? tooLong(timeoutMs) : stderr() };
 }
 
 function collect(stream: NodeJS.ReadableStream): () => string {

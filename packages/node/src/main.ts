@@ -6,6 +6,7 @@ import { nodeConfig } from "@exai/api/host";
 import { createLogger } from "@exai/base";
 import { NodeAgent } from "./agent.ts";
 import { cgroup2Mount } from "./cgroup.ts";
+import { useSpawner } from "./exec.ts";
 import { LocalPlacer } from "./placer.ts";
 import { serveTenants } from "./serve.ts";
 
@@ -19,6 +20,7 @@ const config = nodeConfig.parse(JSON.parse(line));
 const logger = createLogger({ process: "node", write: (text) => void process.stderr.write(text) });
 const mount = cgroup2Mount();
 cgroups = mount === undefined ? null : join(mount, `exai-${config.stack}`);
+useSpawner(config.launcher);
 const agent = new NodeAgent({
   config,
   logger,

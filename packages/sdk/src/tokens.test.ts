@@ -52,6 +52,21 @@ describe("what a tenant signs, read by another library", () => {
     await expect(jwtVerify(token, keys.publicKey, { typ: jwsTypes.data })).rejects.toThrow();
   });
 
+  it("one control token serves for half its life, and no longer when the clock is set back", () => {
+    let nowMs = 1_000_000;
+    const clock = { nowMs: () => nowMs, monotonicMs: () => 0, sleep: async () => undefined };
+    const signer = new Signer({ tenant, signingKey: keys.privateKey, publicKey: keys.publicKey, actor: "a", clock });
+    const at = (ms: number): string => {
+      nowMs = ms;
+      return signer.controlToken();
+    };
+    const first = at(1_000_000);
+    expect(at(1_149_000)).toBe(first);
+    const second = at(1_150_000);
+    expect(second).not.toBe(first);
+    expect(at(900_000)).not.toBe(second);
+  });
+
   it("serials rise within a millisecond, and above what the host has seen", () => {
     const clock = { nowMs: () => 1000, monotonicMs: () => 0, sleep: async () => undefined };
     const signer = new Signer({ tenant, signingKey: keys.privateKey, publicKey: keys.publicKey, actor: "a", clock });

@@ -1,0 +1,98 @@
+//! `spawner`: starts programs for a process that is costly to fork. A fork copies the page tables of who forks, which for Node
+//! is milliseconds of CPU time for each of the short programs that a VM's life needs; for this one it is nothing.
+//!
+//! A line of JSON on standard input is a program to run to its end, a line on standard output how it ended, in the order of
+//! their ends. The end of standard input is the end of it, and so of a `run` that has not answered yet.
+
+use std::fs::File;
+use std::io::{BufRead, Read, Seek, Write};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::failure::{At, Failure, Step};
+use crate::kill::await_end;
+
+/// Of standard output and error each; the rest is cut off.
+const MAX_OUTPUT_BYTES: u64 = 64 << 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Request {
+    id: u64,
+    file: String,
+    args: Vec<String>,
+    input: String,
+    timeout_ms: u64,
+}
+
+pub fn serve() -> Result<ExitCode, Failure> {
+    for line in std::io::stdin().lock().lines() {
+        let request: Request =
+            serde_json::from_str(&line.at(Step::Usage, "standard input")?).at(Step::Usage, "request")?;
+        let answering = move || {
+            // One write for a line: answers of two threads never mix. Nobody reads any more: the end comes on standard input.
+            let line = format!("{}\n", answer(&request));
+            let _ = std::io::stdout().lock().write_all(line.as_bytes());
+        };
+        std::thread::Builder::new().stack_size(128 << 10).spawn(answering).at(Step::Fork, "thread")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(request: &Request) -> Value {
+    match run(request) {
+        Ok(Ended { status, late, stdout, stderr }) => {
+            json!({ "id": request.id, "code": status.code(), "late": late, "stdout": stdout, "stderr": stderr })
+        }
+        Err(failure) => json!({ "id": request.id, "error": failure.error }),
+    }
+}
+
+struct Ended {
+    status: ExitStatus,
+    late: bool,
+    stdout: String,
+    stderr: String,
+}
+
+/// Files in memory instead of pipes: there is nothing to wait for but the program's own end.
+fn run(request: &Request) -> Result<Ended, Failure> {
+    let (mut stdin, mut stdout, mut stderr) = (memory()?, memory()?, memory()?);
+    stdin.write_all(request.input.as_bytes()).and_then(|()| stdin.rewind()).at(Step::Fork, "input")?;
+    let mut child = Command::new(&request.file)
+        .args(&request.args)
+        .stdin(Stdio::from(stdin))
+        .stdout(shared(&stdout)?)
+        .stderr(shared(&stderr)?)
+        .spawn()
+        .at(Step::Exec, &request.file)?;
+    // It is not waited for yet, so its pid is still its own.
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let process = pid.ok_or_else(|| Failure::new(Step::Fork, "no pid"))?;
+    let process = pidfd_open(process, PidfdFlags::empty()).at(Step::Fork, "pidfd")?;
+    let late = !await_end(&process, Duration::from_millis(request.timeout_ms))?;
+    if late {
+        child.kill().at(Step::Kill, &request.file)?;
+    }
+    let status = child.wait().at(Step::Fork, &request.file)?;
+    Ok(Ended { status, late, stdout: text(&mut stdout)?, stderr: text(&mut stderr)? })
+}
+
+fn memory() -> Result<File, Failure> {
+    memfd_create("output", MemfdFlags::CLOEXEC).map(File::from).at(Step::Fork, "memory")
+}
+
+fn shared(file: &File) -> Result<Stdio, Failure> {
+    file.try_clone().map(Stdio::from).at(Step::Fork, "memory")
+}
+
+fn text(file: &mut File) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes)).at(Step::Fork, "output")?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
