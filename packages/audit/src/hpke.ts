@@ -6,6 +6,7 @@ import {
   createPublicKey,
   diffieHellman,
   generateKeyPairSync,
+  hkdfSync,
   type KeyObject,
 } from "node:crypto";
 import { AuditError } from "./errors.ts";
@@ -22,7 +23,6 @@ const Nsecret = 32;
 const Nk = 32;
 const Nn = 12;
 const Nt = 16;
-const Nh = 32;
 export const Nenc = 32;
 /** What sealing adds to a plaintext, bytes. */
 export const sealOverheadBytes = Nenc + Nt;
@@ -33,35 +33,54 @@ const hpkeSuite = Buffer.concat([Buffer.from("HPKE"), uint16(kemId), uint16(kdfI
 const version = Buffer.from("HPKE-v1");
 const empty = Buffer.alloc(0);
 
-const hmac = (key: Uint8Array, data: Uint8Array): Buffer => createHmac("sha256", key).update(data).digest();
+// RFC 9180 section 4: the inputs of LabeledExtract and LabeledExpand.
+const labeledIkm = (suite: Buffer, label: string, ikm: Uint8Array): Buffer =>
+  Buffer.concat([version, suite, Buffer.from(label), ikm]);
+const labeledInfo = (suite: Buffer, label: string, info: Uint8Array, L: number): Buffer =>
+  Buffer.concat([uint16(L), version, suite, Buffer.from(label), info]);
 
-// RFC 9180 section 4: LabeledExtract and LabeledExpand over RFC 5869.
-function labeledExtract(suite: Buffer, salt: Uint8Array, label: string, ikm: Uint8Array): Buffer {
-  return hmac(salt, Buffer.concat([version, suite, Buffer.from(label), ikm]));
-}
+/** LabeledExtract alone, RFC 5869's first step. */
+const labeledExtract = (suite: Buffer, label: string, ikm: Uint8Array): Buffer =>
+  createHmac("sha256", empty)
+    .update(labeledIkm(suite, label, ikm))
+    .digest();
 
-function labeledExpand(suite: Buffer, prk: Buffer, label: string, info: Uint8Array, L: number): Buffer {
-  // One round of HKDF-Expand is enough: nothing here is longer than a hash.
-  if (L > Nh) throw new RangeError("HKDF output too long");
-  const labeledInfo = Buffer.concat([uint16(L), version, suite, Buffer.from(label), info]);
-  return hmac(prk, Buffer.concat([labeledInfo, Buffer.from([1])])).subarray(0, L);
+/** LabeledExpand of what LabeledExtract gives, in OpenSSL's one call: two HMACs cost twice as much. */
+function labeledHkdf(
+  suite: Buffer,
+  extract: { salt: Uint8Array; label: string; ikm: Uint8Array },
+  expand: { label: string; info: Uint8Array; L: number },
+): Buffer {
+  const { label, info, L } = expand;
+  const ikm = labeledIkm(suite, extract.label, extract.ikm);
+  return Buffer.from(hkdfSync("sha256", ikm, extract.salt, labeledInfo(suite, label, info, L), L));
 }
 
 // Section 4.1: DHKEM.
-function extractAndExpand(dh: Buffer, kemContext: Buffer): Buffer {
-  const eaePrk = labeledExtract(kemSuite, empty, "eae_prk", dh);
-  return labeledExpand(kemSuite, eaePrk, "shared_secret", kemContext, Nsecret);
+const extractAndExpand = (dh: Buffer, kemContext: Buffer): Buffer =>
+  labeledHkdf(
+    kemSuite,
+    { salt: empty, label: "eae_prk", ikm: dh },
+    { label: "shared_secret", info: kemContext, L: Nsecret },
+  );
+
+const pskIdHash = labeledExtract(hpkeSuite, "psk_id_hash", empty);
+/** Of the info that was used last: a log has but one. */
+let lastInfo = { info: empty, hash: labeledExtract(hpkeSuite, "info_hash", empty) };
+
+function infoHash(info: Uint8Array): Buffer {
+  if (Buffer.compare(lastInfo.info, info) !== 0)
+    lastInfo = { info: Buffer.from(info), hash: labeledExtract(hpkeSuite, "info_hash", info) };
+  return lastInfo.hash;
 }
 
 // Section 5.1, mode_base = 0, no PSK.
-export function keySchedule(sharedSecret: Buffer, info: Uint8Array): { key: Buffer; nonce: Buffer } {
-  const pskIdHash = labeledExtract(hpkeSuite, empty, "psk_id_hash", empty);
-  const infoHash = labeledExtract(hpkeSuite, empty, "info_hash", info);
-  const context = Buffer.concat([Buffer.from([0]), pskIdHash, infoHash]);
-  const secret = labeledExtract(hpkeSuite, sharedSecret, "secret", empty);
+function keySchedule(sharedSecret: Buffer, info: Uint8Array): { key: Buffer; nonce: Buffer } {
+  const context = Buffer.concat([Buffer.from([0]), pskIdHash, infoHash(info)]);
+  const secret = { salt: sharedSecret, label: "secret", ikm: empty };
   return {
-    key: labeledExpand(hpkeSuite, secret, "key", context, Nk),
-    nonce: labeledExpand(hpkeSuite, secret, "base_nonce", context, Nn),
+    key: labeledHkdf(hpkeSuite, secret, { label: "key", info: context, L: Nk }),
+    nonce: labeledHkdf(hpkeSuite, secret, { label: "base_nonce", info: context, L: Nn }),
   };
 }
 
@@ -72,11 +91,8 @@ export const publicKeyFromRaw = (raw: Uint8Array): KeyObject =>
     format: "jwk",
   });
 
-const spkiPrefixBytes = 12;
 export const rawPublicKey = (key: KeyObject): Buffer =>
-  (key.type === "private" ? createPublicKey(key) : key)
-    .export({ format: "der", type: "spki" })
-    .subarray(spkiPrefixBytes);
+  (key.type === "private" ? createPublicKey(key) : key).export({ format: "raw-public" });
 
 const pkcs8Prefix = Buffer.from("302e020100300506032b656e04220420", "hex");
 export const privateKeyFromRaw = (raw: Uint8Array): KeyObject =>

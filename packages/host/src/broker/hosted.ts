@@ -4,7 +4,7 @@ import { applyIntents, type IntentLedger, ttlDueMs } from "@exai/policy";
 import { type Goal, WorkspaceActor } from "./actor.ts";
 import type { HostedVm } from "./hosted-vm.ts";
 import type { JournalEntry } from "./journal.ts";
-import type { Lifecycle } from "./lifecycle.ts";
+import { foundAgain, type Lifecycle } from "./lifecycle.ts";
 
 const retryMs = 2_000;
 
@@ -137,7 +137,11 @@ export class HostedWorkspace {
     // A TTL that fell due becomes part of the ledger: nothing undoes it, not even a clock that is set back.
     const { ledger } =
       state.phase === "destroying" ? applyIntents(this.#entry.ledger, [], this.#deps.nowMs()) : this.#entry;
-    this.#save({ state, ledger }, contains);
+    const { state: before, ledger: known } = this.#entry;
+    // A write to the disk costs more than most steps; the next one that is needed carries this state, too.
+    if (known.state !== "live" ? state.phase === "destroying" : ledger === known && foundAgain(before, state))
+      this.#entry = { ...this.#entry, state };
+    else this.#save({ state, ledger }, contains);
   }
 
   #save(change: Partial<JournalEntry>, contains: boolean): void {

@@ -99,6 +99,13 @@ export function transition(state: Lifecycle, event: LifecycleEvent): Lifecycle {
   }
 }
 
+/**
+ * Whether a broker that finds `before` in its journal comes to `after` by itself: a first boot is what the signed goal asks
+ * for, and a VMM that was launched is found running.
+ */
+export const foundAgain = (before: Lifecycle, after: Lifecycle): boolean =>
+  after.phase === "booting" && (before.phase === "created" || (before.phase === "booting" && after.boot !== undefined));
+
 function withoutMessage({ message: _, ...state }: Lifecycle & { phase: "booting" }): Lifecycle & { phase: "booting" } {
   return state;
 }
