@@ -4,7 +4,7 @@ import { exec } from "./exec.ts";
 import { fleet } from "./fleet.ts";
 import { memory } from "./memory.ts";
 import { runCold } from "./run-cold.ts";
-import { type BenchId, benchIds } from "./targets.ts";
+import { type BenchId, machineIds } from "./targets.ts";
 
 export interface Group {
   readonly ids: readonly BenchId[];
@@ -20,9 +20,10 @@ const groups: readonly Group[] = [
 ];
 
 /** The groups that give the wanted figures. @throws RangeError for an id that does not exist */
-export function chosen(wanted: readonly string[] = benchIds): Group[] {
-  const unknown = wanted.find((id) => !(benchIds as string[]).includes(id));
-  if (unknown !== undefined) throw new RangeError(`there is no figure '${unknown}'; there are ${benchIds.join(", ")}`);
+export function chosen(wanted: readonly string[] = machineIds): Group[] {
+  const unknown = wanted.find((id) => !(machineIds as string[]).includes(id));
+  if (unknown !== undefined)
+    throw new RangeError(`there is no figure '${unknown}'; there are ${machineIds.join(", ")}`);
   return groups
     .map(({ ids, run }) => ({ ids: ids.filter((id) => wanted.includes(id)), run }))
     .filter(({ ids }) => ids.length > 0);

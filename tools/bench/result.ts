@@ -46,4 +46,11 @@ export function result(
   };
 }
 
+/** Each round of ours against the reference that was taken in turn with it; `value` is the median of the ratios. */
+export function ratioResult(id: BenchId, ours: readonly number[], references: readonly number[]): Result {
+  if (ours.length !== references.length) throw new RangeError("a round without its reference");
+  const ratios = ours.map((each, at) => each / (references[at] ?? Number.NaN));
+  return result(id, ratios, { reference: median(references), ratio: median(ratios) });
+}
+
 const rounded = (value: number): number => Number(value.toPrecision(4));

@@ -29,7 +29,8 @@ export async function testKvm({ full, names, parallel, say, signal }: TestOption
   return success;
 }
 
-async function choosePlace(say: (text: string) => void): Promise<Place> {
+/** Where suites run: here, if KVM works. */
+export async function choosePlace(say: (text: string) => void): Promise<Place> {
   const folder = mkdtempSync(join(tmpdir(), "exai-kvm-"));
   try {
     const memoryFile = join(folder, "probe.json");
