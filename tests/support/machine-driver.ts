@@ -17,6 +17,7 @@ const never = new AbortController().signal;
 
 export interface MachineDriver extends ContractDriver {
   readonly host: HostFixture;
+  readonly node: NodeCalls;
   launch(spec: MachineSpec): Promise<Launched & { monitorSocket: string; folder: string; uid: number }>;
 }
 
@@ -67,6 +68,7 @@ export function machineDriver(options: {
   };
   return {
     host,
+    node,
     launch: (spec) => start(spec),
     load: (spec, from) => start(spec, from),
     attach: ({ workspace }, sizeMib) => node.attachVolume({ workspace, sizeMib }),

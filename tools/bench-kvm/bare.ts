@@ -1,13 +1,17 @@
+import { execFileSync } from "node:child_process";
+import { chownSync } from "node:fs";
 import { join } from "node:path";
 import { jail } from "@exai/api/host";
 import { createLogger, newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
 import { dialGuest, type GuestSession, type LaunchPlan } from "@exai/machine";
 import { LocalPlacer } from "@exai/node";
+import { limitCgroup } from "../../packages/node/src/cgroup.ts";
 import { type VmContext, vmContext } from "../../packages/node/src/context.ts";
 import { run } from "../../packages/node/src/exec.ts";
-import { launcherDocument } from "../../packages/node/src/launcher-document.ts";
+import { launcherDocument, launchLimits } from "../../packages/node/src/launcher-document.ts";
 import { bootId } from "../../packages/node/src/process.ts";
 import { readTenant, writeLaunch } from "../../packages/node/src/records.ts";
+import type { SnapshotFiles } from "../../packages/node/src/snapshot/check.ts";
 import { makeChannelFolder } from "../../packages/node/src/sockets.ts";
 import { HostFixture } from "../../tests/vm/host-fixture.ts";
 import { BareApi } from "./bare-api.ts";
@@ -39,15 +43,18 @@ export class BareHost implements AsyncDisposable {
     this.#calls = this.#host.agent().handlers(this.#host.tenants[0]);
   }
 
-  async start(plan: LaunchPlan, diskMib: number): Promise<BareVm> {
+  /** @param from a snapshot that shall be in the jail, and the disk that goes with it */
+  async start(plan: LaunchPlan, diskMib: number, from?: { files: SnapshotFiles; disk: string }): Promise<BareVm> {
     const workspace = newWorkspaceId();
     const lifetime = newLifetimeId();
-    await this.#calls.prepare({ workspace, diskMib }, never);
+    const { uid = 0 } = await this.#calls.prepare({ workspace, diskMib }, never);
     const vm = this.#context(workspace);
+    if (from !== undefined) takeDisk(from.disk, vm.paths.disk, uid);
     makeChannelFolder(vm);
-    writeLaunch(vm.paths.launch, { version: 1, lifetime, bootId: bootId() });
     const request = { workspace, lifetime, ...plan, argv: ["--api-sock", jail.api], config: "" };
-    const document = JSON.stringify(launcherDocument(vm, request));
+    if (vm.place.cgroup !== null) limitCgroup(vm.place.cgroup, launchLimits(request));
+    writeLaunch(vm.paths.launch, { version: 1, lifetime, bootId: bootId() });
+    const document = JSON.stringify(launcherDocument(vm, request, from?.files));
     const startedMs = performance.now();
     const { code, stdout, stderr } = await run(vm.config.launcher, ["run"], { input: document });
     if (code !== 0) throw new Error(`the launcher ended with ${code}: ${stdout}${stderr}`);
@@ -80,6 +87,12 @@ export class BareHost implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.#host[Symbol.asyncDispose]();
   }
+}
+
+/** A copy for another VM, with its holes. */
+export function takeDisk(from: string, to: string, uid: number): void {
+  execFileSync("cp", ["--sparse=always", from, to]);
+  chownSync(to, uid, uid);
 }
 
 /** Boots what the driver's configuration file says, call by call. */

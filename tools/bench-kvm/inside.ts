@@ -10,6 +10,7 @@ import { keptFolder } from "../../tests/kvm/where.ts";
 import { launcher } from "../../tests/vm/host-fixture.ts";
 import type { Result } from "../bench/result.ts";
 import { cold } from "./cold.ts";
+import { load } from "./load.ts";
 import { perVm } from "./per-vm.ts";
 
 export interface InsideOptions {
@@ -19,6 +20,7 @@ export interface InsideOptions {
 
 const groups: Readonly<Record<string, (options: InsideOptions) => Promise<Result[]>>> = {
   "kvm-cold-ratio": cold,
+  "kvm-load-ratio": load,
   "kvm-per-vm-mib": perVm,
 };
 

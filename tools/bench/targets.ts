@@ -52,6 +52,12 @@ const kvmTargets = {
     at: "most",
     what: "create to first exec under Firecracker, against bare calls of its API up to the agent's hello, in a nested host",
   },
+  "kvm-load-ratio": {
+    unit: "×",
+    target: 2.5,
+    at: "most",
+    what: "load of a snapshot to first exec, against bare snapshot/load up to the agent's hello, in a nested host",
+  },
   "kvm-per-vm-mib": {
     unit: "MiB",
     target: 16,
