@@ -59,6 +59,7 @@ export function machineDriver(options: {
     return {
       machine,
       workspace,
+      monitor,
       uid,
       folder: folderOf(workspace),
       monitorSocket,

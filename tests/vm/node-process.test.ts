@@ -1,46 +1,14 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { lstatSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeContract } from "@exai/api/host";
 import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
 import { createIpcClient } from "@exai/ipc";
 import { expect, test } from "vitest";
+import { AgentProcess } from "./agent-process.ts";
 import { HostFixture, pausedMachine } from "./host-fixture.ts";
 import { processExists, processesOf } from "./launcher-fixture.ts";
-
-const main = resolve(import.meta.dirname, "../../packages/node/src/main.ts");
-
-/** The agent as the supervisor starts it. */
-class AgentProcess implements AsyncDisposable {
-  readonly child: ChildProcess;
-  readonly socket: string;
-  readonly ended: Promise<number | string>;
-
-  constructor(host: HostFixture, at = 0) {
-    this.socket = join(host.config.runFolder, "node", String(host.tenants[at]), "node.sock");
-    this.child = spawn(process.execPath, [main], { env: {}, cwd: "/", stdio: ["pipe", "ignore", "pipe"] });
-    this.ended = new Promise((done) => this.child.once("exit", (code, signal) => done(signal ?? code ?? -1)));
-    this.child.stdin?.write(`${JSON.stringify(host.config)}\n`);
-  }
-
-  async serving(): Promise<void> {
-    let text = "";
-    await new Promise<void>((done, fail) => {
-      this.child.stderr?.on("data", (chunk: Buffer) => {
-        text += chunk.toString();
-        if (text.includes('"serving"')) done();
-      });
-      void this.ended.then(() => fail(new Error(text)));
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.child.kill("SIGKILL");
-    await this.ended;
-  }
-}
 
 const launchRequest = (workspace: WorkspaceId) => ({
   workspace,

@@ -2,6 +2,7 @@ import type { SnapshotRef } from "@exai/api/host";
 import type { WorkspaceId } from "@exai/base";
 import type { GuestSession } from "../guest/index.ts";
 import type { Machine } from "../machine.ts";
+import type { Monitor } from "../vmm/monitor.ts";
 
 export interface MachineSpec {
   readonly cpus: number;
@@ -16,6 +17,7 @@ export interface Launched {
   dial(): Promise<GuestSession>;
   /** What the guest has printed so far. */
   console(): Promise<string>;
+  monitor(): Promise<Monitor>;
   readonly workspace: WorkspaceId;
   /** The VM's own user on the host. */
   readonly uid: number;

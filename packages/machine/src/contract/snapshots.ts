@@ -188,6 +188,21 @@ export function describeSnapshots(driver: () => ContractDriver): void {
     expect((await sh(guest, "echo on")).stdout).toBe("on\n");
   });
 
+  it("does not fit into a volume that is too small, and goes on then", async () => {
+    const machine = await driver().launch(small);
+    await using _ = machine.machine;
+    using guest = await machine.dial();
+    machine.machine.ready();
+    await machine.machine.pause(guest);
+    await driver().attach(machine, 4);
+    {
+      using monitor = await machine.monitor();
+      await expect(monitor.save()).rejects.toMatchObject({ code: "monitor" });
+    }
+    await machine.machine.resume(guest);
+    expect((await sh(guest, "echo on")).stdout).toBe("on\n");
+  });
+
   it("loses a session that is not the last one before it is copied", async () => {
     const machine = await driver().launch(small);
     await using _ = machine.machine;
