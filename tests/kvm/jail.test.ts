@@ -53,7 +53,7 @@ describe("Firecracker in our jail", () => {
     const root = at("root");
     // The executable is seen at its own path.
     const folder = readlinkSync(at("exe")).split("/")[1] ?? "";
-    expect(readdirSync(root).sort()).toEqual(["dev", "run", folder, "vm"].sort());
+    expect(readdirSync(root).sort()).toEqual(["dev", "run", "snap", folder, "vm"].sort());
     expect(readdirSync(join(root, "dev")).sort()).toEqual(["kvm", "null", "urandom", "zero"]);
     expect(readdirSync(join(root, "run")).sort()).toEqual(["api.sock", "log", "metrics", "v.sock", "v.sock_1024"]);
     expect(readdirSync(join(root, "vm")).sort()).toEqual(["config", "initramfs", "kernel", "overlay", "rootfs"]);

@@ -5,12 +5,18 @@ import { Capacity } from "./capacity.ts";
 import { HostedVm, type HostedVmOptions } from "./hosted-vm.ts";
 
 /** Notes what was asked of the node agent and the audit log, and answers as if all went well. */
-function vmOf(options: { production: boolean; kernelFlavor: "exai" | "stock"; vmm?: HostedVmOptions["vmm"] }) {
+function vmOf(options: {
+  production: boolean;
+  kernelFlavor: "exai" | "stock";
+  vmm?: HostedVmOptions["vmm"];
+  volumesMib?: number;
+}) {
   const asked: string[] = [];
   const call = async (method: string) => {
     asked.push(method);
-    return { state: "running", notEnforced: [] };
+    return { state: "running", notEnforced: [], volumesMib: options.volumesMib };
   };
+  const capacity = new Capacity({ memoryMib: 4096, vms: 1 });
   const audit = {
     grant: async (action: string) => void asked.push(action),
     contain: (action: string) => void asked.push(action),
@@ -23,7 +29,7 @@ function vmOf(options: { production: boolean; kernelFlavor: "exai" | "stock"; vm
     node: { call } as unknown as HostedVmOptions["node"],
     channel: { call } as unknown as HostedVmOptions["channel"],
     audit: audit as unknown as TenantAudit,
-    capacity: new Capacity({ memoryMib: 4096, vms: 1 }),
+    capacity,
     loadImage: async (digest) => ({
       digest,
       name: "base",
@@ -40,8 +46,15 @@ function vmOf(options: { production: boolean; kernelFlavor: "exai" | "stock"; vm
     production: options.production,
     notEnforced: [],
   });
-  return { vm, asked };
+  return { vm, asked, capacity };
 }
+
+test("what a volume may take is memory that is promised", async () => {
+  const without = vmOf({ production: true, kernelFlavor: "exai" });
+  const beside = vmOf({ production: true, kernelFlavor: "exai", volumesMib: 160 });
+  for (const { vm } of [without, beside]) await vm.isRunning();
+  expect(beside.capacity.promisedMib - without.capacity.promisedMib).toBe(160);
+});
 
 test("production refuses the distribution's kernel before anything is made or witnessed", async () => {
   const { vm, asked } = vmOf({ production: true, kernelFlavor: "stock" });

@@ -66,8 +66,9 @@ export class HostedVm implements Microvm {
   }
 
   async isRunning(): Promise<boolean> {
-    const running = (await this.#status()).state === "running";
-    if (running) this.#o.capacity.adopt(this.#o.workspace, this.#promisedMib);
+    const { state, volumesMib = 0 } = await this.#status();
+    const running = state === "running";
+    if (running) this.#o.capacity.adopt(this.#o.workspace, this.#promisedMib + volumesMib);
     return running;
   }
 
