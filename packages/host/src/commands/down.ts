@@ -1,12 +1,12 @@
-import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { errorCode } from "@exai/base";
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { createIpcClient } from "@exai/ipc";
 import { supervisorContract } from "../contracts.ts";
 import { HostError } from "../errors.ts";
 import { findHome } from "../home/home.ts";
-import { lockFile, lockHome } from "../home/lock.ts";
+import { lockHome } from "../home/lock.ts";
 import { runPaths } from "../home/paths.ts";
+import { removeHome } from "../home/remove-home.ts";
 import { releaseUidRange } from "../home/uid-range.ts";
 import type { CommandIo, HomeOption } from "./io.ts";
 import { sweep } from "./sweep.ts";
@@ -35,20 +35,6 @@ export async function downCommand(options: DownOptions, io: CommandIo): Promise<
   if (io.json) io.stdout(`${JSON.stringify({ stack, stopped: wasRunning, purged: options.purge })}\n`);
   else io.stdout(options.purge ? `${path} is gone with everything in it\n` : `the stack on ${path} is down\n`);
   return 0;
-}
-
-/** The lock last, so that an 'exai up' meanwhile finds it taken, or no home, or one that is its own. */
-function removeHome(home: string): void {
-  const lock = lockFile(home);
-  for (const name of readdirSync(home)) {
-    if (join(home, name) !== lock) rmSync(join(home, name), { recursive: true, force: true });
-  }
-  rmSync(lock, { force: true });
-  try {
-    rmdirSync(home);
-  } catch (error) {
-    if (errorCode(error) !== "ENOTEMPTY") throw error; // that 'exai up' was here already
-  }
 }
 
 async function stopSupervisor(stack: string, keepVms: boolean): Promise<boolean> {

@@ -2,7 +2,6 @@ import { existsSync } from "node:fs";
 import { nodeContract } from "@exai/api/host";
 import { createLogger, type Logger } from "@exai/base";
 import { createIpcClient } from "@exai/ipc";
-import { readHostAnchor } from "../enrol/host.ts";
 import { type EnrolledTenant, enrolledTenants } from "../enrol/tenants.ts";
 import { type Home, openHome } from "../home/home.ts";
 import { runPaths } from "../home/paths.ts";
@@ -30,29 +29,31 @@ async function removeVms(home: Home): Promise<void> {
   const logger = createLogger({ process: "sweep", write: (line) => void process.stderr.write(line) });
   const plan = nodePlan({
     home,
-    host: readHostAnchor(home.paths.hostAnchor),
     tenants,
     imageStore: home.paths.home,
     launcher: launcherPath(),
     qemu: "/usr/bin/qemu-system-x86_64",
-    accelerator: "tcg",
-    tscKhz: undefined,
-    production: false,
-    capacity: { memoryMib: 1, vms: 1 },
   });
   await using _agent = new SupervisedChild(plan, logger);
   for (const tenant of tenants) await removeAll(home, tenant, logger);
 }
 
-async function removeAll(home: Home, { anchor }: EnrolledTenant, logger: Logger): Promise<void> {
+/** Every microVM of a tenant, by a node agent that was just started. */
+export async function removeAll(
+  home: Home,
+  { anchor }: EnrolledTenant,
+  logger: Logger,
+  patienceMs = 5_000,
+): Promise<void> {
   using node = createIpcClient(runPaths(home.stack).nodeSocket(anchor.tenant), nodeContract);
+  const attempts = patienceMs / 50;
   for (let attempt = 0; ; attempt++) {
     try {
       const { vms } = await node.call("list", {});
       for (const vm of vms) await node.call("remove", { workspace: vm.workspace }, { timeoutMs: 60_000 });
       return;
     } catch (error) {
-      if (attempt >= 100) throw error; // the agent needs a moment to start; five seconds are none
+      if (attempt >= attempts) throw error; // the agent needs a moment to start; all of that is none
       if (attempt === 50) logger.log("warn", "the node agent is slow to start");
       await new Promise((done) => setTimeout(done, 50));
     }

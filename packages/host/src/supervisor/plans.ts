@@ -32,7 +32,10 @@ export interface StackOptions {
 const packages = resolve(import.meta.dirname, "../../..");
 const mainOf = (name: string, ...path: string[]): string => join(packages, name, "src", ...path, "main.ts");
 
-export function nodePlan(o: StackOptions): ChildPlan {
+/** What a node agent is told of it. */
+export type NodeOptions = Pick<StackOptions, "home" | "tenants" | "imageStore" | "launcher" | "qemu" | "firecracker">;
+
+export function nodePlan(o: NodeOptions): ChildPlan {
   const config: NodeConfig = {
     vmsFolder: o.home.paths.vms,
     runFolder: runPaths(o.home.stack).run,
@@ -143,6 +146,11 @@ const service = (o: StackOptions, what: Omit<Service, "launcher" | "app">) =>
 
 const owner = (id: number) => ({ uid: id, gid: id });
 
-function plan(o: StackOptions, name: string, argv: ChildPlan["argv"], config: () => Promise<unknown>): ChildPlan {
+function plan(
+  o: Pick<StackOptions, "home">,
+  name: string,
+  argv: ChildPlan["argv"],
+  config: () => Promise<unknown>,
+): ChildPlan {
   return { name, argv, config, logFile: join(o.home.paths.logs, `${name}.log`) };
 }
