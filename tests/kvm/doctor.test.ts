@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type DoctorCheckId, type DoctorResult, doctorCheckIds, doctorReport } from "@exai/api/host";
@@ -28,7 +28,7 @@ beforeAll(async () => {
   const made = await doctorContext({ home: join(folder, "home"), imageStore, firecracker });
   // Everything is emulated here, so a boot takes longer than it may take a host in use; it is tried once.
   const options = { imageStore, releaseKeys: releaseKeys(), memoryFile: join(folder, "kvm"), timeoutMs: 120_000 };
-  context = { ...made, probeKvm: () => probeKvm(options) };
+  context = { ...made, settleMs: 60_000, probeKvm: () => probeKvm(options) };
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -75,6 +75,17 @@ describe("the whole report", () => {
     expect(found("firecracker")).toMatch(new RegExp(`^${pinned.version} at .*, SHA-256 ${pinned.sha256.firecracker}$`));
     expect(found("jailer")).toContain(`is ${pinned.version}, SHA-256 ${pinned.sha256.jailer}; it is not used`);
     expect(found("host-kernel")).toBe(execFileSync("uname", ["-r"], { encoding: "utf8" }).trim());
+  });
+
+  it("has started a Firecracker in its jail, looked at it, and left nothing of it", () => {
+    const { status, found } = checks.find(({ id }) => id === "vmm-probe") ?? {};
+    expect([status, found]).toEqual(["ok", expect.stringMatching(/^one was started: filters, uid, rights/)]);
+    const there = (path: string) => (existsSync(path) ? readdirSync(path) : []);
+    expect(there("/run").filter((name) => name.startsWith("exai-probe"))).toEqual([]);
+    for (const path of ["/run/exai", "/run/netns", "/var/lib/exai-uids"])
+      expect([path, there(path)]).toEqual([path, []]);
+    expect(there("/sys/fs/cgroup").filter((name) => name.startsWith("exai-"))).toEqual([]);
+    expect(execFileSync("ps", ["-e", "-o", "comm="], { encoding: "utf8" })).not.toMatch(/firecracker|exai-launcher/);
   });
 
   it("does not pass this host for production: it is emulated, without mitigations, and nobody keeps its clock", () => {

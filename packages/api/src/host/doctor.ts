@@ -45,6 +45,7 @@ export const doctorCheckIds = [
   "kvm-timer",
   "firecracker",
   "jailer",
+  "vmm-probe",
   "vmm-seccomp",
   "vmm-uid",
   "vmm-rights",

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host";
 import { describeError } from "@exai/base";
 import { type KvmAnswer, loadManifest, probeKvm } from "@exai/machine";
+import { bootFilesOf } from "@exai/machine/image";
 import { releaseKeysToBe } from "../enrol/releases.ts";
 import { findHome } from "../home/home.ts";
 import { ownFolder } from "../home/own-folder.ts";
@@ -27,6 +28,10 @@ export interface DoctorContext {
   requireOwn(path: string): void;
   requireOwnHome(path: string): string;
   probeKvm(): Promise<KvmAnswer>;
+  /** How long that VMM may take until it runs its guest. */
+  readonly settleMs: number;
+  /** Starts one microVM for the length of a look at the uid of its VMM; undefined where something for it is lacking. */
+  probeVmm: (<T>(look: (uid: number) => Promise<T>) => Promise<T>) | undefined;
 }
 
 export interface GuestImage {
@@ -47,17 +52,37 @@ export async function doctorContext(options: DoctorOptions): Promise<DoctorConte
   const releaseKeys = releaseKeysToBe(imageStore, paths?.releases);
   const firecracker = await findFirecracker(options.firecracker).catch((error: unknown) => describeError(error));
   const system = thisSystem();
+  const images = await guestImages(imageStore, releaseKeys);
+  const { launcher, qemu } = system;
+  const ours = images.find(({ manifest }) => manifest?.kernelFlavor === "exai")?.manifest;
   const vmm = typeof firecracker === "object" ? [firecracker.path] : [];
   return {
     home,
     imageStore,
     system,
     firecracker,
-    images: await guestImages(imageStore, releaseKeys),
+    images,
     executables: [process.execPath, import.meta.filename, system.launcher, system.qemu, ...vmm].filter(existsSync),
     requireOwn: requireOwnFile,
     requireOwnHome: (path) => ownFolder(path, "allow"),
-    probeKvm: () => probeKvm({ imageStore, releaseKeys, memoryFile: paths?.probe }),
+    probeKvm: once(() => probeKvm({ imageStore, releaseKeys, memoryFile: paths?.probe })),
+    probeVmm:
+      typeof firecracker !== "object" || ours === undefined
+        ? undefined
+        : async (look) => {
+            // It starts a node agent: nobody else needs what that loads.
+            const { withProbeVmm } = await import("./probe-vmm.ts");
+            return await withProbeVmm({ firecracker, imageStore, launcher, qemu, boot: bootFilesOf(ours) }, look);
+          },
+    settleMs: 10_000,
+  };
+}
+
+function once<T>(find: () => Promise<T>): () => Promise<T> {
+  let found: Promise<T> | undefined;
+  return () => {
+    found ??= find();
+    return found;
   };
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Changes, FakeHost, useChecks, vmmFiles } from "../testing/doctor-host.fixture.ts";
+import type { DoctorContext } from "./context.ts";
 
 const look = useChecks();
 
@@ -81,5 +82,44 @@ describe("a VMM that runs", () => {
       status: "unknown",
       found: expect.stringMatching(/permission denied/),
     });
+  });
+});
+
+describe("one that was started to be looked at", () => {
+  const uid = 0x7000_0000 + 1000;
+  const one = vmmFiles(100, uid);
+  const probe = (host: FakeHost, context: Partial<DoctorContext> = {}) =>
+    look("vmm-probe", host, { probeVmm: (see) => see(uid), ...context });
+
+  it("is in its jail", async () => {
+    expect(await probe(new FakeHost(one))).toMatchObject({ status: "ok" });
+  });
+
+  it("is not, or does not run: each fault is told, and no other VMM's", async () => {
+    const other = vmmFiles(300, uid + 1);
+    const files = {
+      ...one.files,
+      ...other.files,
+      "/proc/100/limits": "",
+      "/proc/300/cgroup": "",
+      "/proc/100/cgroup": "",
+    };
+    const found = await probe(new FakeHost({ files, links: { ...one.links, ...other.links } }));
+    expect(found).toMatchObject({
+      status: "fail",
+      found: "process 100 may leave a core; process 100 has no cgroup of its own",
+    });
+    expect(await probe(new FakeHost())).toMatchObject({ status: "fail", found: "it does not run" });
+    const early = { ...one.files, "/proc/100/task/102/status": undefined };
+    const host = new FakeHost({ files: early, links: one.links });
+    expect(await probe(host)).toMatchObject({ status: "fail", found: "it runs no guest yet" });
+  });
+
+  it("is not started where that can't succeed", async () => {
+    const probeVmm = () => Promise.reject(new Error("it was tried"));
+    const lies = async () => ({ works: false, reason: "it lies" });
+    for (const context of [{ probeVmm: undefined }, { probeVmm, probeKvm: lies }])
+      expect(await probe(new FakeHost(), context)).toMatchObject({ status: "not-applicable" });
+    expect(await probe(new FakeHost(), { probeVmm })).toMatchObject({ status: "unknown", found: "it was tried" });
   });
 });

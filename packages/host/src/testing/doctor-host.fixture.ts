@@ -160,6 +160,7 @@ export function vmmFiles(pid: number, uid: number): Required<Changes> {
       [`/proc/${pid}/status`]: status,
       [`/proc/${pid}/task/${pid}/status`]: status,
       [`/proc/${pid}/task/${pid + 1}/status`]: status,
+      [`/proc/${pid}/task/${pid + 2}/status`]: status,
       [`/proc/${pid}/limits`]:
         "Limit                     Soft Limit           Hard Limit           Units     \nMax file size             268435456            268435456            bytes     \nMax core file size        0                    0                    bytes     \nMax open files            1024                 1024                 files     \n",
       [`/proc/${pid}/cgroup`]: `0::${cgroup}\n`,
@@ -203,6 +204,8 @@ export const goodContext = (imageStore: string): DoctorContext => ({
   executables: ["/usr/local/bin/firecracker"],
   requireOwn: () => undefined,
   requireOwnHome: (path) => path,
+  settleMs: 0,
+  probeVmm: undefined,
   probeKvm: async () => ({ works: true, reason: "a guest booted to 64-bit user space under KVM" }),
 });
 
