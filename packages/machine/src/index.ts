@@ -19,6 +19,7 @@ export { Machine, type MachineOptions, type NodeCalls, nodeCalls, startMachine }
 export { memoryOverheadMib } from "./overhead.ts";
 export { type KvmAnswer, type KvmProbeOptions, kvmProbeArguments, type ProbeBoot, probeKvm } from "./probe/kvm.ts";
 export { hostTscKhz, type TscOptions } from "./probe/tsc.ts";
+export { exitReason } from "./vmm/exit.ts";
 export { FirecrackerApi, type FirecrackerVersion, loadBody } from "./vmm/firecracker/api.ts";
 export { planFirecracker } from "./vmm/firecracker/plan.ts";
 export { connectMonitor, type Monitor } from "./vmm/monitor.ts";

@@ -12,7 +12,7 @@ class MicrovmDouble implements Microvm {
   running = false;
   failNext: { step: string; error: Error } | undefined;
   readyNever = false;
-  readonly exits: { clean: boolean }[] = [];
+  readonly exits: { clean: boolean; why: string }[] = [];
   #exitWaiter: (() => void) | undefined;
 
   #step(name: string): void {
@@ -53,13 +53,15 @@ class MicrovmDouble implements Microvm {
     return undefined;
   }
   exit(clean: boolean): void {
-    this.exits.push({ clean });
+    this.exits.push({ clean, why: "the VMM died of signal 9" });
     this.#exitWaiter?.();
   }
   async shutdown() {
     this.#step("shutdown");
   }
-  async kill() {
+  readonly reasons: string[] = [];
+  async kill(why: string) {
+    this.reasons.push(why);
     this.#step("kill");
     this.running = false;
   }
@@ -144,6 +146,8 @@ describe("WorkspaceActor", () => {
     await expect.poll(() => t.seen.join(" ")).toBe("booting booting running booting booting booting running");
     t.vm.exit(true);
     await t.until("stopped");
+    // What the event of each end says.
+    expect(t.vm.reasons).toEqual(["the VMM died of signal 9", "the guest powered off"]);
     expect(t.vm.steps.filter((each) => each === "launch")).toHaveLength(2);
     t.actor.abandon();
   });

@@ -140,7 +140,7 @@ export class WorkspaceActor {
       this.#to({ type: "stopped", serial, message: "the guest powered itself off" });
       return true;
     }
-    await this.#deps.vm.kill("the VMM died");
+    await this.#deps.vm.kill(exit.why);
     const now = this.#deps.clock.nowMs();
     while (this.#restarts[0] !== undefined && this.#restarts[0] < now - restartWindowMs) this.#restarts.shift();
     if (this.#restarts.length >= restartLimit) {

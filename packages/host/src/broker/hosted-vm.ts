@@ -4,6 +4,7 @@ import { type Clock, errorCode, newLifetimeId, type WorkspaceId } from "@exai/ba
 import { type IpcClient, IpcError } from "@exai/ipc";
 import {
   type Accelerator,
+  exitReason,
   type LaunchPlan,
   memoryOverheadMib,
   planFirecracker,
@@ -139,7 +140,7 @@ export class HostedVm implements Microvm {
     }
   }
 
-  async awaitExit(signal: AbortSignal): Promise<{ clean: boolean } | undefined> {
+  async awaitExit(signal: AbortSignal): Promise<{ clean: boolean; why: string } | undefined> {
     const { workspace, node } = this.#o;
     while (!signal.aborted) {
       const call = node.call("awaitExit", { workspace, timeoutMs: 50_000 }, { timeoutMs: 60_000 });
@@ -147,7 +148,10 @@ export class HostedVm implements Microvm {
         if (errorCode(error) === "interrupted") return undefined;
         throw error;
       });
-      if (status !== undefined && status.state !== "running") return { clean: status.exit?.code === 0 };
+      if (status !== undefined && status.state !== "running") {
+        const { exit = {} } = status;
+        return { clean: exit.code === 0, why: exitReason(this.#o.vmm, exit) };
+      }
     }
     return undefined;
   }
