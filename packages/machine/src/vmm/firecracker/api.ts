@@ -4,7 +4,7 @@ import { snapshotPaths } from "../plan.ts";
 import { type ApiAnswer, type ApiRequest, askFirecracker } from "./http.ts";
 
 /** What a call takes that writes or maps no memory. */
-const quickMs = 10_000;
+const usualMs = 10_000;
 /** A snapshot is as long as the guest's memory; an emulated host writes 50 MB/s. */
 const snapshotMs = 300_000;
 const longestFault = 200;
@@ -18,9 +18,11 @@ export interface FirecrackerVersion {
 /** Firecracker's API (src/firecracker/swagger/firecracker.yaml), as far as it is used once a VM is configured. */
 export class FirecrackerApi {
   readonly #socketPath: string;
+  readonly #quickMs: number;
 
-  constructor(socketPath: string) {
+  constructor(socketPath: string, quickMs = usualMs) {
     this.#socketPath = socketPath;
+    this.#quickMs = quickMs;
   }
 
   /** @throws MachineError `monitor` */
@@ -36,11 +38,11 @@ export class FirecrackerApi {
   }
 
   pause(): Promise<void> {
-    return this.#change("PATCH", "/vm", { state: "Paused" }, quickMs);
+    return this.#change("PATCH", "/vm", { state: "Paused" }, this.#quickMs);
   }
 
   resume(): Promise<void> {
-    return this.#change("PATCH", "/vm", { state: "Resumed" }, quickMs);
+    return this.#change("PATCH", "/vm", { state: "Resumed" }, this.#quickMs);
   }
 
   /** The VM must be paused; both files must not exist or are written over. */
@@ -55,7 +57,7 @@ export class FirecrackerApi {
   }
 
   async #get<T>(path: string, schema: { safeParse(value: unknown): { data?: T | undefined } }): Promise<T> {
-    const { status, body } = await this.#ask({ method: "GET", path, timeoutMs: quickMs });
+    const { status, body } = await this.#ask({ method: "GET", path, timeoutMs: this.#quickMs });
     const { data } = schema.safeParse(body);
     if (status !== 200 || data === undefined) throw otherAnswer(`GET ${path}`, status);
     return data;

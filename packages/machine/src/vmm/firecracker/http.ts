@@ -36,6 +36,11 @@ export function askFirecracker(socketPath: string, ask: ApiRequest): Promise<Api
     signal: AbortSignal.timeout(timeoutMs),
   });
   asked.once("error", (cause) => reject(fault(cause, what, timeoutMs)));
+  // Nobody asked for it, and neither the request nor its time limit holds that connection any more.
+  asked.once("upgrade", (_, socket) => {
+    socket.destroy();
+    reject(fault(new RangeError("it changes the protocol"), what, timeoutMs));
+  });
   asked.once("response", (answer) => {
     const read = readAll(answer).then((text) => ({ status: answer.statusCode ?? 0, body: parse(text, what) }));
     read.then(resolve, (cause: unknown) => reject(fault(cause, what, timeoutMs)));
