@@ -94,6 +94,15 @@ export class TestImages implements Disposable {
   }
 }
 
+/** What makes a file pass for a kernel: the header of an ELF program for x86-64. */
+export function kernelHeader(): Buffer {
+  const header = Buffer.alloc(64);
+  header.write("\x7fELF\x02\x01\x01", 0, "latin1");
+  header.writeUInt16LE(2, 16);
+  header.writeUInt16LE(62, 18);
+  return header;
+}
+
 /**
  * An init that prints a line and then waits for ever: 64-bit ELF, one segment, no libraries.
  * write(1, text, length); for (;;) pause()

@@ -18,6 +18,7 @@ const never = new AbortController().signal;
 export interface MachineDriver extends ContractDriver {
   readonly host: HostFixture;
   readonly node: NodeCalls;
+  readonly plan: (size: MachineSize) => LaunchPlan;
   launch(spec: MachineSpec): Promise<Launched & { monitorSocket: string; folder: string; uid: number }>;
 }
 
@@ -70,6 +71,7 @@ export function machineDriver(options: {
   return {
     host,
     node,
+    plan: options.plan,
     launch: (spec) => start(spec),
     load: (spec, from) => start(spec, from),
     attach: ({ workspace }, sizeMib) => node.attachVolume({ workspace, sizeMib }),

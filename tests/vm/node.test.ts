@@ -137,6 +137,7 @@ test("uids are not shared, and run out in words", async () => {
   ];
   expect(uids).toEqual([3_000_000_100, 3_000_000_101]);
   await expect(calls.prepare({ workspace: c, diskMib: 64 }, never)).rejects.toEqual(code("uids-exhausted"));
+  expect(host.leftovers().filter((name) => name.includes(c.slice(0, 8)))).toEqual([]);
   await calls.remove({ workspace: a }, never);
   expect((await calls.prepare({ workspace: c, diskMib: 64 }, never)).uid).toBe(3_000_000_100);
   for (const workspace of [b, c]) await calls.remove({ workspace }, never);
@@ -295,7 +296,7 @@ test("a new agent adopts by pid and start time, never by pid alone", async () =>
 
 const steps = {
   prepare: ["claim", "netns", "disk", "cgroup"],
-  launch: ["channel folder", "launch record", "launcher"],
+  launch: ["launch record", "channel folder", "launcher"],
   kill: ["kill"],
   remove: ["kill", "no netns", "no cgroup", "no disk", "no channel folder"],
 } as const;

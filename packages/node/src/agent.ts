@@ -4,6 +4,7 @@ import type { Handlers } from "@exai/ipc";
 import { awaitExit } from "./await-exit.ts";
 import { type NodeAgentOptions, type VmContext, vmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
+import { orFullDisk } from "./full-disk.ts";
 import { kill } from "./kill.ts";
 import { launch } from "./launch.ts";
 import type { Placer } from "./placer.ts";
@@ -45,15 +46,17 @@ export class NodeAgent {
   handlers(tenant: TenantId): Handlers<typeof nodeContract> {
     return {
       prepare: ({ workspace, diskMib }) =>
-        this.#inTurn(workspace, async () => {
-          const vm = this.#context(workspace, this.#vms.claim(tenant, workspace, diskMib));
-          await prepare(vm);
-          return statusOf(vm);
-        }),
+        this.#inTurn(workspace, () =>
+          orFullDisk(async () => {
+            const vm = this.#context(workspace, this.#vms.claim(tenant, workspace, diskMib));
+            await prepare(vm);
+            return statusOf(vm);
+          }),
+        ),
       launch: (request) =>
         this.#inTurn(request.workspace, async () => {
           const vm = this.#must(tenant, request.workspace);
-          await launch(vm, request, this.#source(tenant, request));
+          await orFullDisk(() => launch(vm, request, this.#source(tenant, request)));
           return statusOf(vm);
         }),
       kill: ({ workspace }) => this.#inTurn(workspace, () => this.#withVm(tenant, workspace, kill)),

@@ -2,6 +2,7 @@ import { chmodSync, chownSync, closeSync, openSync, renameSync, rmSync, statSync
 import { NodeError } from "./errors.ts";
 import { run } from "./exec.ts";
 import { ifThere } from "./files.ts";
+import { fullDisk, tellsOfFullDisk } from "./full-disk.ts";
 import type { TenantRecord } from "./records.ts";
 
 /**
@@ -9,7 +10,7 @@ import type { TenantRecord } from "./records.ts";
  * which on a file is a hole); the journal is not written either. No blocks are kept for root, whom nobody helps by it.
  */
 const mke2fsOptions = [
-  ...["-q", "-F", "-t", "ext4", "-L", "exai-overlay", "-m", "0", "-b", "4096"],
+  ...["-q", "-F", "-t", "ext4", "-L", "exai-overlay", "-m", "0", "-b", "4096", "-e", "remount-ro"],
   ...["-E", "lazy_journal_init=1", "-O", "^resize_inode"],
 ];
 
@@ -24,6 +25,7 @@ export async function makeDisk(path: string, record: TenantRecord): Promise<void
     closeSync(openSync(fresh, "wx", 0o600));
     truncateSync(fresh, record.diskMib * 2 ** 20);
   } catch (cause) {
+    rmSync(fresh, { force: true });
     throw diskError("the disk's file can't be made", cause);
   }
   const { code, stderr } = await run("mke2fs", [...mke2fsOptions, ...journal(record.diskMib), fresh]);
@@ -40,7 +42,6 @@ export async function makeDisk(path: string, record: TenantRecord): Promise<void
 const journal = (diskMib: number): string[] => (diskMib < 256 ? [] : ["-J", "size=16"]);
 
 function diskError(message: string, cause: unknown): NodeError {
-  const text = `${message} ${cause instanceof Error ? cause.message : ""}`;
-  const full = /ENOSPC|No space left|EDQUOT|quota/i.test(text);
-  return new NodeError(full ? "disk-full" : "disk-failed", full ? "the host's disk is full" : message, { cause });
+  const full = tellsOfFullDisk(`${message} ${cause instanceof Error ? cause.message : ""}`);
+  return full ? fullDisk(cause) : new NodeError("disk-failed", message, { cause });
 }

@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { errorCode } from "@exai/base";
 
@@ -8,8 +8,13 @@ import { errorCode } from "@exai/base";
  */
 export function replaceFile(path: string, content: string, mode = 0o644): void {
   const temporary = `${path}.new`;
-  writeFileSync(temporary, content, { mode });
-  renameSync(temporary, path);
+  try {
+    writeFileSync(temporary, content, { mode });
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true }); // what it holds is room that others may need now
+    throw error;
+  }
 }
 
 /** Makes files and folders durable, at once: most file systems do it in one commit. */

@@ -5,6 +5,7 @@ import { limitCgroup } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
 import { run } from "./exec.ts";
+import { fullDisk, tellsOfFullDisk } from "./full-disk.ts";
 import { executable, launcherDocument, launchLimits } from "./launcher-document.ts";
 import { isPrepared } from "./prepare.ts";
 import { bootId, isAlive } from "./process.ts";
@@ -32,12 +33,13 @@ export async function launch(vm: VmContext, request: LaunchRequest, source: VmCo
   const document = launcherDocument(vm, request, files);
   // Half a snapshot of an ended VMM is of no use to anybody.
   await dropVolumes(vm, (lifetime) => readVolume(vm, lifetime)?.files === undefined);
-  makeChannelFolder(vm);
-  vm.afterStep("channel folder");
-  if (vm.place.cgroup !== null) limitCgroup(vm.place.cgroup, launchLimits(request), volumesMib(vm));
+  // First what a full disk refuses, so that nothing else of a refused launch is there.
   const machine = { vmm: request.vmm, of: machineOf(request), limits: launchLimits(request) };
   writeLaunch(vm.paths.launch, { version: 1, lifetime: request.lifetime, bootId: bootId(), machine });
   vm.afterStep("launch record");
+  makeChannelFolder(vm);
+  vm.afterStep("channel folder");
+  if (vm.place.cgroup !== null) limitCgroup(vm.place.cgroup, launchLimits(request), volumesMib(vm));
   await startLauncher(vm, document);
   vm.afterStep("launcher");
 }
@@ -54,6 +56,7 @@ async function startLauncher(vm: VmContext, document: object): Promise<void> {
   // A launcher that an earlier agent started may have come first; then its VMM is the one.
   if (answer.data?.step === "status" && (await othersVmm(vm))) return;
   removeSockets(vm);
+  if (answer.data?.ok === false && tellsOfFullDisk(answer.data.error)) throw fullDisk();
   const why = answer.success ? `${answer.data.step}: ${answer.data.error}` : `no report: ${stderr}`;
   throw new NodeError("launch-failed", `the VMM was not started: ${why.trim().slice(0, 1000)}`);
 }

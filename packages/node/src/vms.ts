@@ -67,8 +67,13 @@ export class Vms {
     const uid = this.#freeUid();
     const paths = vmPaths(this.#config, workspace);
     const record: TenantRecord = { version: 1, tenant, uid, gid: uid, diskMib };
-    mkdirSync(paths.folder, { recursive: true, mode: 0o711 });
-    writeTenant(paths.tenant, record);
+    try {
+      mkdirSync(paths.folder, { recursive: true, mode: 0o711 });
+      writeTenant(paths.tenant, record);
+    } catch (error) {
+      rmSync(paths.folder, { recursive: true, force: true }); // nobody's yet
+      throw error;
+    }
     this.#records.set(workspace, record);
     return record;
   }

@@ -9,6 +9,7 @@ import { canonicalBytes, type WorkspaceId } from "@exai/base";
 import { manifestDigest, rawPublicKey, signManifest } from "@exai/machine/image";
 import { TestHost, TestTenant } from "@exai/policy/testing";
 import type { BrokerConfig } from "../../../packages/host/src/broker/config.ts";
+import { kernelHeader } from "../../support/images.ts";
 import { LyingControlPlane } from "./lying-control-plane.ts";
 import { HostDouble } from "./node-double.ts";
 
@@ -128,7 +129,7 @@ export class BrokerFixture implements AsyncDisposable {
   }
 
   #addImage(name: string, key: Parameters<typeof signManifest>[1]): string {
-    const blob = (content: string) => {
+    const blob = (content: string | Buffer) => {
       const sha256 = createHash("sha256").update(content).digest("hex");
       writeFileSync(join(this.folder, "images", imageStorePaths.blob(sha256)), content);
       return { sha256, sizeBytes: content.length };
@@ -137,7 +138,7 @@ export class BrokerFixture implements AsyncDisposable {
       schema: "exai.image/v1",
       name,
       architecture: "x86_64",
-      kernel: blob(`${name} kernel`),
+      kernel: blob(Buffer.concat([kernelHeader(), Buffer.from(name)])),
       kernelFlavor: "exai",
       initramfs: blob(`${name} initramfs`),
       rootfs: blob(`${name} rootfs`),

@@ -18,7 +18,16 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(store, { recursive: true }));
 
-function putBlob(content: string) {
+/** The header of a kernel, and no more. */
+function elf(type = 2, machine = 62): Buffer {
+  const header = Buffer.alloc(64);
+  header.write("\x7fELF\x02\x01\x01", 0, "latin1");
+  header.writeUInt16LE(type, 16);
+  header.writeUInt16LE(machine, 18);
+  return header;
+}
+
+function putBlob(content: string | Buffer) {
   const sha256 = createHash("sha256").update(content).digest("hex");
   writeFileSync(join(store, imageStorePaths.blob(sha256)), content);
   return { sha256, sizeBytes: Buffer.byteLength(content) };
@@ -29,7 +38,7 @@ function putImage(change: Partial<ImageManifest> = {}, key = keys.privateKey) {
     schema: "exai.image/v1",
     name: "base",
     architecture: "x86_64",
-    kernel: putBlob("kernel"),
+    kernel: putBlob(elf()),
     kernelFlavor: "exai",
     initramfs: putBlob("initramfs"),
     rootfs: putBlob("rootfs"),
@@ -90,6 +99,14 @@ describe("loadImage", () => {
   it("refuses another architecture", async () => {
     const { digest } = putImage({ architecture: "aarch64" });
     await expect(load(digest)).rejects.toEqual(refused(/is for aarch64, this host is x86_64/));
+  });
+
+  it("refuses a kernel that no VMM can load", async () => {
+    const kernels = [Buffer.from("bzImage"), Buffer.alloc(64), elf().subarray(0, 63), elf(2, 183), elf(1)];
+    const says = [/no uncompressed/, /no uncompressed/, /no uncompressed/, /no program for x86-64/, /no program for/];
+    for (const [at, kernel] of kernels.entries())
+      await expect(load(putImage({ kernel: putBlob(kernel) }).digest)).rejects.toEqual(refused(says[at] ?? /./));
+    expect((await load(putImage({ kernel: putBlob(elf(3)) }).digest)).kernelFlavor).toBe("exai");
   });
 
   it("refuses a changed, cut, missing or replaced blob, also one that it knew", async () => {

@@ -5,6 +5,7 @@ import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host"
 import { errorCode } from "@exai/base";
 import type { BootFiles } from "../vmm/plan.ts";
 import { BlobVerifier } from "./blobs.ts";
+import { requireKernel } from "./kernel.ts";
 import { parseManifest, refuse } from "./manifest.ts";
 import { verifySignature } from "./signature.ts";
 
@@ -24,7 +25,7 @@ const remembered = new BlobVerifier();
  * @param store folder of the image store
  * @param digest SHA-256 of the manifest, hex: how desired state names an image
  * @param releaseKeys raw Ed25519 public keys, base64url, that reached this host by enrolment
- * @throws MachineError `refused-image`: unknown, unsigned, changed, or of another architecture
+ * @throws MachineError `refused-image`: unknown, unsigned, changed, of another architecture, or with a kernel that is none
  */
 export async function loadImage(
   store: string,
@@ -38,6 +39,7 @@ export async function loadImage(
     blobs.verify(store, manifest.initramfs, "initramfs"),
     blobs.verify(store, manifest.rootfs, "root file system"),
   ]);
+  await requireKernel(kernel);
   return {
     digest,
     name: manifest.name,

@@ -89,7 +89,8 @@ function disks(): string[] {
     // writeback keeps the guest's fsync true (it becomes fdatasync); discarded blocks go back to the host.
     `id=overlay,file=${jail.disk},readonly=off,cache=writeback,discard=unmap,${common}`,
     "-device",
-    "virtio-blk-device,drive=overlay,num-queues=1",
+    // On a full disk QEMU's own choice is to pause the machine, for ever as nobody resumes it: the guest is told instead.
+    "virtio-blk-device,drive=overlay,num-queues=1,werror=report,rerror=report",
   ];
 }
 
