@@ -36,6 +36,7 @@ let folder: string;
 beforeAll(async () => {
   images = new TestImages();
   images.add("arm", { architecture: "aarch64" });
+  images.add("garbled", { kernel: images.blob(Buffer.from("no kernel at all".repeat(99))) });
   stack = await TestStack.start(["--images", images.store], images.enrol);
   traces = tracesOf(stack.home);
   folder = mkdtempSync(join(tmpdir(), "exai-bad-input-"));
@@ -96,6 +97,14 @@ describe("a wrong command line", () => {
       await stack.exai(["run", "--image", "arm", "--", "true"]),
       125,
       /is for aarch64, this host is x86_64/,
+    );
+  });
+
+  it("an image whose kernel is none", async () => {
+    await refused(
+      await stack.exai(["run", "--image", "garbled", "--", "true"]),
+      125,
+      /the image's kernel is no uncompressed 64-bit ELF file/,
     );
   });
 

@@ -31,10 +31,16 @@ export async function downCommand(options: DownOptions, io: CommandIo): Promise<
     await sweep(path);
     releaseUidRange(path);
     removeHome(path);
-  }
+  } else await settled(path);
   if (io.json) io.stdout(`${JSON.stringify({ stack, stopped: wasRunning, purged: options.purge })}\n`);
   else io.stdout(options.purge ? `${path} is gone with everything in it\n` : `the stack on ${path} is down\n`);
   return 0;
+}
+
+/** A supervisor that has answered holds the lock for a moment longer, and the next 'exai up' may be in a hurry. */
+async function settled(home: string): Promise<void> {
+  const lock = await lockHome(home, 10_000).catch(() => undefined); // somebody was in a hurry: it is theirs
+  lock?.[Symbol.dispose]();
 }
 
 async function stopSupervisor(stack: string, keepVms: boolean): Promise<boolean> {

@@ -6,13 +6,14 @@ import type { StackStatus } from "../contracts.ts";
 import { chooseAccelerator } from "../doctor/accelerator.ts";
 import { doctorContext } from "../doctor/context.ts";
 import { examine, requireFit, summaryOf } from "../doctor/examine.ts";
-import { type FirecrackerChoice, findFirecracker } from "../doctor/firecracker.ts";
+import { type Firecracker, type FirecrackerChoice, findFirecracker } from "../doctor/firecracker.ts";
 import { enrolHost } from "../enrol/host.ts";
 import { enrolReleaseKeys, releaseKeys } from "../enrol/releases.ts";
 import { createLocalTenant, enrolledTenants } from "../enrol/tenants.ts";
 import { HostError } from "../errors.ts";
 import { openHome, prepareHome } from "../home/home.ts";
 import { lockEnrolment, lockHome } from "../home/lock.ts";
+import { keepFirecracker } from "../supervisor/kept-firecracker.ts";
 import { launcherPath } from "../supervisor/launcher-path.ts";
 import type { StackOptions } from "../supervisor/plans.ts";
 import { Stack } from "../supervisor/stack.ts";
@@ -39,6 +40,7 @@ const reserveMib = 1024;
 export async function upCommand(options: UpOptions, io: CommandIo): Promise<number> {
   requireHost(options);
   // Before anything is made: a host that is refused keeps nothing of the attempt.
+  await requireFirecracker(options);
   const fit = options.production ? requireFit(await examineFor(options)) : undefined;
   if (!options.detach) return await foreground(options, io, fit);
   report(await detach(options.home, ownArgv()), io);
@@ -89,7 +91,7 @@ async function assemble(
     imageStore: options.imageStore,
     launcher: launcherPath(),
     qemu: "/usr/bin/qemu-system-x86_64",
-    firecracker: chosen.accelerator === "kvm" ? await findFirecracker(options.firecracker) : undefined,
+    firecracker: chosen.accelerator === "kvm" ? await ownFirecracker(options, home.paths.vmm) : undefined,
     accelerator: chosen.accelerator,
     tscKhz: chosen.tscKhz,
     production: options.production,
@@ -97,6 +99,22 @@ async function assemble(
     capacity: { memoryMib, vms: Math.max(64, cpus().length * 32) },
   };
   return { options: result, reason: chosen.reason };
+}
+
+/** Who names a Firecracker means it: it is not left aside on a host where it can't run. */
+async function requireFirecracker({ home, imageStore, firecracker }: UpOptions): Promise<void> {
+  if (firecracker?.path === undefined) return;
+  await findFirecracker(firecracker);
+  const { probeKvm } = await doctorContext({ home: resolve(home), imageStore, firecracker });
+  const { works, reason } = await probeKvm();
+  if (works) return;
+  const instead = "without --firecracker QEMU emulates the microVMs";
+  throw new HostError("platform", `Firecracker needs KVM, and ${reason}; ${instead}`);
+}
+
+async function ownFirecracker({ firecracker }: UpOptions, folder: string): Promise<Firecracker | undefined> {
+  const found = await findFirecracker(firecracker);
+  return found === undefined ? undefined : await keepFirecracker(found, folder);
 }
 
 const examineFor = async ({ home, imageStore, firecracker, production }: UpOptions): Promise<DoctorReport> =>
@@ -112,6 +130,7 @@ function report(status: StackStatus, io: CommandIo): void {
   }
   const how = status.accelerator === "kvm" ? "KVM" : "emulation, for development only";
   io.stdout(`exai ${status.version} is up on ${status.home} (${how})\n`);
+  if (status.accelerator === "tcg") io.stdout(`  KVM is not used: ${status.acceleratorReason}\n`);
   for (const { name } of status.tenants) io.stdout(`  tenant ${name}\n`);
   io.stdout("next: exai run -- uname -a      (exai status says what is not protected yet)\n");
 }

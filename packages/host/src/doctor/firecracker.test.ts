@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -32,5 +32,19 @@ test("a newer one is taken by its digest, an older one and another program are n
   expect(await findFirecracker(newer)).toEqual({ ...newer, version: "1.15.0" });
   await expect(findFirecracker(double("Firecracker v1.9.1"))).rejects.toThrow(/1\.9\.1; 1\.12 or a later 1\.x/);
   await expect(findFirecracker(double("Firecracker v2.0.0"))).rejects.toThrow(/or a later 1\.x/);
+  await expect(findFirecracker(double("Firecracker v1.16.0"))).rejects.toThrow(/1\.16\.0, which does not restore/);
+  expect(await findFirecracker(double("Firecracker v1.16.2"))).toMatchObject({ version: "1.16.2" });
   await expect(findFirecracker(double("hello"))).rejects.toThrow(/does not say which version/);
+});
+
+test("one that somebody else could change meanwhile is not even executed", async () => {
+  const theirs = double("Firecracker v1.15.0");
+  chownSync(theirs.path, 12_345, 12_345);
+  await expect(findFirecracker(theirs)).rejects.toThrow(/is no file that root alone can change/);
+  const open = double("Firecracker v1.15.0");
+  chmodSync(open.path, 0o777);
+  await expect(findFirecracker(open)).rejects.toThrow(/is no file that root alone can change/);
+  expect(
+    readdirSync(folder).filter((name) => [theirs, open].some(({ path }) => `${folder}/${name}` === `${path}.ran`)),
+  ).toEqual([]);
 });

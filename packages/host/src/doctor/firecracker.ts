@@ -3,6 +3,7 @@ import { createReadStream, existsSync, statSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { HostError } from "../errors.ts";
 import { run } from "../exec.ts";
+import { requireOwnFile } from "./own-file.ts";
 
 /** SHA-256 of the upstream project's own static executables for x86_64, by version: those that this build was run with. */
 const known: Readonly<Record<string, string>> = {
@@ -11,6 +12,8 @@ const known: Readonly<Record<string, string>> = {
 const usualPaths = ["/usr/local/bin/firecracker", "/usr/bin/firecracker"];
 /** Oldest whose configuration file and snapshots are those that the driver writes and reads. */
 const oldest = [1, 12] as const;
+/** A guest that these restore may have a dead vsock (upstream issues 5969 and 6100), and that is its channel. */
+const broken = ["1.16.0", "1.16.1"];
 
 export interface Firecracker {
   readonly path: string;
@@ -35,6 +38,8 @@ export async function findFirecracker(choice: FirecrackerChoice = {}): Promise<F
   if (path === undefined) return undefined;
   if (!existsSync(path) || !statSync(path).isFile())
     throw new HostError("missing", `${path} is not a file; give the path of Firecracker's executable`);
+  // Between its digest and its start nobody else may change it.
+  requireOwnFile(path);
   const sha256 = await digestOf(path);
   const version = Object.keys(known).find((each) => known[each] === sha256);
   if (choice.sha256 !== undefined && choice.sha256 !== sha256)
@@ -63,5 +68,11 @@ async function versionOf(path: string): Promise<string> {
   const [major, minor] = [Number(found[1]), Number(found[2])];
   if (major !== oldest[0] || minor < oldest[1])
     throw new HostError("platform", `${path} is Firecracker ${found[0].slice(13)}; 1.12 or a later 1.x is needed`);
-  return found[0].slice(13);
+  const version = found[0].slice(13);
+  if (broken.includes(version))
+    throw new HostError(
+      "platform",
+      `${path} is Firecracker ${version}, which does not restore a VM well; use a later one`,
+    );
+  return version;
 }

@@ -15,6 +15,7 @@ export function homePaths(home: string) {
     control: join(home, "control"),
     database: join(home, "control", "state.db"),
     vms: join(home, "vms"),
+    vmm: join(home, "vmm"),
     spool: join(home, "spool"),
     clients: join(home, "client"),
     logs: join(home, "logs"),
