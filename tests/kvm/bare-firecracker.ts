@@ -27,6 +27,8 @@ export interface BareOptions {
   uid: number;
   /** Name in the jail → file of the host. */
   files: Readonly<Record<string, string>>;
+  /** Further words for the jailer. */
+  jailer?: readonly string[];
   /** A folder whose file system allows devices: the jailer makes /dev/kvm below it. */
   base?: string;
 }
@@ -61,7 +63,7 @@ export class BareFirecracker implements AsyncDisposable {
     }
   }
 
-  private constructor({ id, uid, files, base = "/srv" }: BareOptions) {
+  private constructor({ id, uid, files, base = "/srv", jailer = [] }: BareOptions) {
     this.#base = mkdtempSync(join(base, "exai-kvm-"));
     this.root = join(this.#base, "firecracker", id, "root");
     this.cgroup = `/sys/fs/cgroup/exai-kvm/${id}`;
@@ -73,7 +75,7 @@ export class BareFirecracker implements AsyncDisposable {
     const groups = ["--cgroup-version", "2", "--parent-cgroup", "exai-kvm", "--cgroup", "pids.max=32"];
     const limits = ["--resource-limit", "no-file=256"];
     const program = ["--exec-file", BareFirecracker.executable];
-    const argv = [...program, ...jail, ...groups, ...limits, "--", "--api-sock", "/api.sock"];
+    const argv = [...program, ...jail, ...groups, ...limits, ...jailer, "--", "--api-sock", "/api.sock"];
     this.#child = spawn(BareFirecracker.jailer, argv, { stdio: ["ignore", log, log], env: {} });
     closeSync(log);
     this.exited = new Promise((resolve) => {

@@ -1,9 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { mountsOf, statusField } from "../support/proc.ts";
 import { launcher } from "./host-fixture.ts";
+import { LauncherFixture, vmUid } from "./launcher-fixture.ts";
 
 /** What `exai-launcher service` and `agent` let a program do: Perl stands in their place and asks the kernel. */
 const uid = 3_100_000_020;
@@ -123,6 +125,35 @@ describe("files", () => {
     expect(tell(`touch ${seen}/x 2>/dev/null || echo refused`)).toBe("refused");
     expect(tell(`cd ${written} && cp /bin/true . && (./true 2>/dev/null || echo refused)`)).toBe("refused");
   });
+});
+
+it("the node agent's rights are enough for all that it starts: a launch, a volume for what runs, its end", async () => {
+  await using fixture = new LauncherFixture();
+  const tool = (...words: string[]) => asAgent([launcher, ...words]);
+  const name = `${fixture.netnsName}-more`;
+  tool("netns-add", name);
+  tool("netns-del", name);
+  const document = JSON.stringify(fixture.document({ mountPoints: ["/snap"] }));
+  const report = JSON.parse(
+    execFileSync(launcher, ["agent", "--", launcher, "run"], { input: document, encoding: "utf8" }),
+  );
+  expect(report).toMatchObject({ ok: true });
+  const who = ["--pid", String(report.pid), "--start-time", String(report.startTime)];
+  try {
+    expect(statusField(report.pid, "CapEff")).toBe("0".repeat(16));
+    const at = ["--at", join(fixture.root, "volume")];
+    tool("volume-make", ...at, "--bytes", "65536", "--uid", String(vmUid), "--gid", String(vmUid));
+    tool("volume-bind", ...at, ...who);
+    const mount = mountsOf(report.pid).find(({ point }) => point === "/snap");
+    expect(mount?.options).toEqual(expect.arrayContaining(["rw", "nosuid", "nodev", "noexec"]));
+    tool("volume-drop", ...at);
+  } finally {
+    tool("kill", ...who);
+  }
+  expect(existsSync(`/proc/${report.pid}`)).toBe(false);
+  const disk = join(root, "disk");
+  writeFileSync(disk, Buffer.alloc(4 << 20));
+  asAgent(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", disk]);
 });
 
 it("neither may lose a step: a folder that is a link, or is not there, starts nothing", () => {

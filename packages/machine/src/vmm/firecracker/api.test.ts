@@ -3,15 +3,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { firecrackerLoad } from "@exai/api/host";
-import { afterEach, expect, test } from "vitest";
+import { afterAll, afterEach, expect, test } from "vitest";
 import { FirecrackerApi, loadBody } from "./api.ts";
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 const folder = mkdtempSync(join(tmpdir(), "exai-fc-api-"));
-const cleanups: (() => void)[] = [() => rmSync(folder, { recursive: true, force: true })];
+const cleanups: (() => void)[] = [];
 afterEach(() => {
-  for (const cleanup of cleanups.splice(1)) cleanup();
+  for (const cleanup of cleanups.splice(0)) cleanup();
 });
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 let nextSocket = 0;
 async function served(answer: Answer): Promise<FirecrackerApi> {
