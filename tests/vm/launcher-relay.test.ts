@@ -29,6 +29,13 @@ for turn in range(1000):
         if d.startswith(b"flood"):
             for _ in range(2000): log.write("x" * 1000 + "\\n")
             log.flush(); g.sendall(b"flooded\\n")
+        elif d.startswith(b"dial"):
+            for _ in range(10000):
+                o = socket.socket(socket.AF_UNIX); o.connect("/run/v.sock_1024")
+                try: o.sendall(b"x" * 10000)
+                except OSError: pass
+                o.close()
+            g.sendall(b"dialled\\n")
         elif d.startswith(b"bye"): g.sendall(b"last words"); break
         elif d.startswith(b"sleep"): time.sleep(1000)
         else: g.sendall(d)
@@ -55,6 +62,9 @@ async function start(fixture: LauncherFixture): Promise<Report> {
   expect(report).toMatchObject({ ok: true });
   return report;
 }
+
+const residentMib = (pid: number): number =>
+  Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
 /** A client that collects what it hears. */
 class Client implements Disposable {
@@ -114,6 +124,19 @@ test("a guest that takes nothing keeps out nobody but its own caller", async () 
   api.socket.write("ping");
   await api.hears(/^api ping$/);
   await expect.poll(() => api.ended).toBe(true);
+});
+
+test("a guest that dials without end is refused at once: its VMM never waits, and the channel goes on", async () => {
+  await using fixture = new LauncherFixture();
+  const report = await start(fixture);
+  using client = new Client(fixture.socket);
+  await client.hears(/hello 0/);
+  client.socket.write("dial");
+  // More than any backlog holds: a connect(2) that found it full would block the VMM for ever.
+  await client.hears(/dialled/);
+  client.socket.write("still here");
+  await client.hears(/still here$/);
+  expect(residentMib(report.launcherPid)).toBeLessThan(8);
 });
 
 test("a flooded FIFO is bounded and does not hold up the channel", async () => {

@@ -15,6 +15,8 @@ use crate::sockets::Listening;
 
 /// Connections to the VMM's control socket at once.
 const MOST_DIALLED: usize = 4;
+/// Of a guest that dials without end, before the others have their turn.
+const MOST_REFUSED: usize = 64;
 
 enum Inner {
     /// The guest dials: the VMM connects it to this one.
@@ -26,7 +28,7 @@ enum Inner {
 pub struct Relay {
     outer: UnixListener,
     inner: Inner,
-    /// At most one of each waits for the other: more guests than that stay in the backlog, where they cost nothing.
+    /// At most one of each waits for its turn.
     waiting: (Option<UnixStream>, Option<UnixStream>),
     pairs: Vec<Pair>,
 }
@@ -77,11 +79,16 @@ impl Relay {
                     if waiting.as_ref().is_some_and(is_gone) {
                         *waiting = None;
                     }
-                    if self.pairs.is_empty() && waiting.is_none() {
+                    if waiting.is_none() {
                         *waiting = from.accept().ok().map(|(stream, _)| stream);
                     }
                 }
-                if let (Some(_), Some(_)) = &self.waiting
+                // A backlog that fills up would block the VMM in connect(2) for ever, with its guest's disks and channel.
+                if self.waiting.1.is_some() {
+                    (0..MOST_REFUSED).map_while(|_| listener.accept().ok()).for_each(drop);
+                }
+                if self.pairs.is_empty()
+                    && let (Some(_), Some(_)) = &self.waiting
                     && let (Some(client), Some(guest)) = std::mem::take(&mut self.waiting)
                     && let Ok(pair) = Pair::new(client, guest)
                 {
@@ -97,13 +104,12 @@ impl Relay {
             Inner::Dials(_) if self.pairs.len() < MOST_DIALLED => into.push(PollFd::new(&self.outer, PollFlags::IN)),
             Inner::Dials(_) => {}
             Inner::Accepts(listener) => {
+                into.push(PollFd::new(listener, PollFlags::IN));
                 let (client, guest) = &self.waiting;
-                for (waiting, from) in [(client, &self.outer), (guest, listener)] {
-                    match waiting {
-                        Some(stream) => into.push(PollFd::new(stream, PollFlags::empty())), // tells of its end
-                        None if self.pairs.is_empty() => into.push(PollFd::new(from, PollFlags::IN)),
-                        None => {}
-                    }
+                // Of who waits, only the end is wanted.
+                into.extend([client, guest].into_iter().flatten().map(|each| PollFd::new(each, PollFlags::empty())));
+                if client.is_none() {
+                    into.push(PollFd::new(&self.outer, PollFlags::IN));
                 }
             }
         }
