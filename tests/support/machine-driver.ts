@@ -19,7 +19,11 @@ export interface MachineDriver extends ContractDriver {
   readonly host: HostFixture;
   readonly node: NodeCalls;
   readonly plan: (size: MachineSize) => LaunchPlan;
-  launch(spec: MachineSpec): Promise<Launched & { monitorSocket: string; folder: string; uid: number }>;
+  /** @param plan instead of the driver's own, for this one */
+  launch(
+    spec: MachineSpec,
+    plan?: LaunchPlan,
+  ): Promise<Launched & { workspace: WorkspaceId; monitorSocket: string; folder: string; uid: number }>;
 }
 
 /** Machines as the product runs them: node agent, launcher, jail, an own uid for each. */
@@ -41,12 +45,11 @@ export function machineDriver(options: {
     remove: (request) => calls.remove(request, never),
   };
   const folderOf = (workspace: WorkspaceId): string => join(host.config.vmsFolder, workspace);
-  const start = async ({ diskMib, ...size }: MachineSpec, load?: SnapshotRef) => {
+  const start = async ({ diskMib, ...size }: MachineSpec, load?: SnapshotRef, plan = options.plan(size)) => {
     const workspace = newWorkspaceId();
     const lifetime = newLifetimeId();
     const run = join(host.config.runFolder, "t", tenant, "vm", workspace);
     const monitorSocket = join(host.config.runFolder, "m", tenant, `${workspace}.qmp`);
-    const plan = options.plan(size);
     const monitor = () => connectMonitor(plan.vmm, monitorSocket);
     if (load !== undefined) {
       const { uid = 0 } = await node.prepare({ workspace, diskMib });
@@ -72,7 +75,7 @@ export function machineDriver(options: {
     host,
     node,
     plan: options.plan,
-    launch: (spec) => start(spec),
+    launch: (spec, plan) => start(spec, undefined, plan),
     load: (spec, from) => start(spec, from),
     attach: ({ workspace }, sizeMib) => node.attachVolume({ workspace, sizeMib }),
     saved(ref) {

@@ -8,6 +8,7 @@ import type { Cached } from "./cached.ts";
 import { cached } from "./cached.ts";
 import type { FetchOptions } from "./debs.ts";
 import type { Step } from "./graph.ts";
+import { buildHostileGuest } from "./hostile-guest.ts";
 import { initramfs } from "./initramfs.ts";
 import { buildKernel } from "./kernel.ts";
 import { fetchMaterial } from "./material.ts";
@@ -78,6 +79,7 @@ export function buildSteps(options: StepOptions): Step[] {
     step("launcher", [], () => buildBinary("launcher", "exai-launcher")),
     step("kernel", [], () => buildKernel(options.onKernelPercent)),
     forTests(step("firecracker", [], fetchFirecracker)),
+    forTests(step("hostile-guest", [], buildHostileGuest)),
     forTests(step("host-rootfs", [], () => buildHostRootfs(options))),
     forTests(step("host-kernel", [], () => unpackHostKernel(options))),
     forTests(

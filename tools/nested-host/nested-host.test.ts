@@ -19,7 +19,10 @@ describe("findSuites", () => {
   beforeEach(() => {
     mkdirSync(join(folder, "tests/kvm/full"), { recursive: true });
     writeFileSync(join(folder, "tests/kvm/b.test.ts"), "");
-    writeFileSync(join(folder, "tests/kvm/a.test.ts"), "import x;\n// nested-host: cpus=2\n");
+    writeFileSync(
+      join(folder, "tests/kvm/a.test.ts"),
+      "import x;\n// nested-host: cpus=2\n// nested-host: minutes=25\n",
+    );
     writeFileSync(join(folder, "tests/kvm/fixture.ts"), "");
     writeFileSync(join(folder, "tests/kvm/full/long.test.ts"), "");
   });
@@ -27,8 +30,8 @@ describe("findSuites", () => {
 
   it("takes a file of tests for a suite, with the processors that it asks for, and the long ones when told to", () => {
     expect(find(false)).toEqual([
-      { name: "a", path: "tests/kvm/a.test.ts", cpus: 2 },
-      { name: "b", path: "tests/kvm/b.test.ts", cpus: 1 },
+      { name: "a", path: "tests/kvm/a.test.ts", cpus: 2, minutes: 25 },
+      { name: "b", path: "tests/kvm/b.test.ts", cpus: 1, minutes: 15 },
     ]);
     expect(find(true).map(({ name }) => name)).toEqual(["a", "b", "long"]);
   });
@@ -40,7 +43,7 @@ describe("findSuites", () => {
 });
 
 describe("runSuites", () => {
-  const suite = (name: string): SuiteFile => ({ name, path: `tests/kvm/${name}.test.ts`, cpus: 1 });
+  const suite = (name: string): SuiteFile => ({ name, path: `tests/kvm/${name}.test.ts`, cpus: 1, minutes: 15 });
   const report = (passed: number, failed: number) => ({
     numPassedTests: passed,
     numFailedTests: failed,

@@ -11,13 +11,16 @@ export interface SuiteFile {
   path: string;
   /** Processors of the nested host that it runs in. */
   cpus: number;
+  /** How long it may take. */
+  minutes: number;
 }
 
 const folder = "tests/kvm";
 /** What takes longer than a daily run may. */
 const fullFolder = `${folder}/full`;
-/** `// nested-host: cpus=2` on a line of its own. */
-const wish = /^\/\/ nested-host: cpus=([1-4])$/m;
+/** `// nested-host: cpus=2` on a line of its own, and `minutes=25` for what takes longer than usual. */
+const wishes = { cpus: /^\/\/ nested-host: cpus=([1-4])$/m, minutes: /^\/\/ nested-host: minutes=(\d\d)$/m } as const;
+const usual = { cpus: 1, minutes: 15 } as const;
 
 /**
  * The suites in the order of their names; `tests/kvm/full` only when asked for.
@@ -47,7 +50,8 @@ function suitesIn(checkout: string, from: string): SuiteFile[] {
     .filter((entry) => entry.endsWith(".test.ts"))
     .map((entry) => {
       const path = `${from}/${entry}`;
-      const cpus = wish.exec(readFileSync(join(checkout, path), "utf8"))?.[1];
-      return { name: entry.slice(0, -".test.ts".length), path, cpus: Number(cpus ?? 1) };
+      const text = readFileSync(join(checkout, path), "utf8");
+      const wished = (what: keyof typeof wishes): number => Number(wishes[what].exec(text)?.[1] ?? usual[what]);
+      return { name: entry.slice(0, -".test.ts".length), path, cpus: wished("cpus"), minutes: wished("minutes") };
     });
 }

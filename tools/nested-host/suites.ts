@@ -16,7 +16,6 @@ export interface SuitesOptions {
   signal: AbortSignal;
 }
 
-const longestMs = 900_000;
 const reports = { json: "report.json", junit: "junit.xml" } as const;
 
 /** Runs every suite, whatever becomes of the others. @returns Vitest's report over all of them */
@@ -51,11 +50,11 @@ async function runSuite(suite: SuiteFile, { place, out, say, signal }: SuitesOpt
     const code = await place.run(suite, {
       argv: (inside) => vitestArguments(suite.path, inside),
       // The cache is seen at the path that it has here.
-      env: (inside) => ({ EXAI_KVM_OUT: inside, EXAI_CACHE: cachePaths().cache, NO_COLOR: "1" }),
+      env: (inside) => ({ EXAI_KVM_OUT: inside, EXAI_CACHE: cachePaths().cache, NO_COLOR: "1", ...seed() }),
       out: folder,
       onOutput: (data) => void output.push(data),
       onConsole: (text) => writeFileSync(join(folder, "console.log"), text),
-      timeoutMs: longestMs,
+      timeoutMs: suite.minutes * 60_000,
       signal,
     });
     why = `it ended with ${code} and wrote no report`;
@@ -70,6 +69,12 @@ async function runSuite(suite: SuiteFile, { place, out, say, signal }: SuitesOpt
   if (!report.success)
     say(`${suite.name}: failed; logs are in ${folder}${existsSync(join(folder, reports.json)) ? "" : ` (${why})`}`);
   return report;
+}
+
+/** Of a run by chance that is to be repeated. */
+function seed(): Record<string, string> {
+  const given = process.env["EXAI_SEED"];
+  return given === undefined ? {} : { EXAI_SEED: given };
 }
 
 function readReport(suite: SuiteFile, path: string, why: string): VitestReport {

@@ -5,8 +5,8 @@ import type { VmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
 import type { SnapshotFiles } from "./snapshot/check.ts";
 
-/** At most this much is kept of what comes out of a VMM, in each file and its older half together. */
-export const outputBytes = { console: 1 << 20, vmm: 128 << 10 } as const;
+/** At most this much is kept of what comes out of a VMM, in each file and its older half together; all of one VM, with Firecracker's log and metrics, at most 1 MiB. */
+export const outputBytes = { console: 640 << 10, vmm: 128 << 10 } as const;
 /** What a snapshot's state may take beside the memory. */
 const stateMib = 64;
 

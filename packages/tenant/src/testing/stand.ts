@@ -120,14 +120,16 @@ export class Stand implements AsyncDisposable {
     return `${input}.${sign(null, Buffer.from(input), key).toString("base64url")}`;
   }
 
-  transport(token: string | undefined, options: { manager?: Http2SessionManager } = {}): Transport {
-    const manager = options.manager ?? this.manager();
+  /** @param options.url of a channel that was started elsewhere with this one's configuration */
+  transport(token: string | undefined, options: { manager?: Http2SessionManager; url?: string } = {}): Transport {
+    const { url = this.url } = options;
+    const manager = options.manager ?? this.manager(url);
     const bearer: Interceptor = (next) => (request) => {
       if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
       return next(request);
     };
     return createGrpcTransport({
-      baseUrl: this.url,
+      baseUrl: url,
       sessionManager: manager,
       interceptors: [bearer],
       acceptCompression: [],
@@ -150,8 +152,9 @@ export class Stand implements AsyncDisposable {
     return manager;
   }
 
-  client(workspace: WorkspaceId | undefined, options: Omit<TokenOptions, "workspace"> = {}) {
-    const transport = this.transport(this.token({ ...options, workspace }));
+  client(workspace: WorkspaceId | undefined, options: Omit<TokenOptions, "workspace"> & { url?: string } = {}) {
+    const { url = this.url, ...token } = options;
+    const transport = this.transport(this.token({ ...token, workspace }), { url });
     return {
       workspace: createClient(Workspace, transport),
       processes: createClient(WorkspaceProcesses, transport),

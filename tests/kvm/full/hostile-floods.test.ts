@@ -1,0 +1,60 @@
+// nested-host: minutes=20
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FloodStand, type Measured } from "../flood-stand.ts";
+import { keptFolder } from "../where.ts";
+
+/** Nothing malformed, only far too much: what it costs a workspace beside it, our processes, and the host's disk. */
+describe("a guest that floods its host", () => {
+  let stand: FloodStand;
+  let before: string[];
+  const all: Record<string, Measured> = {};
+
+  beforeAll(async () => {
+    stand = await FloodStand.begin();
+    before = await stand.host.driver.leftovers();
+  });
+  afterAll(async () => {
+    await stand?.[Symbol.asyncDispose]();
+    writeFileSync(join(keptFolder(), "floods.json"), `${JSON.stringify(all, null, 1)}\n`);
+  });
+
+  async function holds(name: string, measured: Measured & { console: string }): Promise<void> {
+    const { console: said, ...figures } = measured;
+    all[name] = figures;
+    console.log(`${name}: ${JSON.stringify(figures)}\n${said.slice(-120)}`);
+    expect(Math.min(...figures.besideMs)).toBeLessThanOrEqual(2 * figures.aloneMs);
+    for (const grown of [figures.channelMib, figures.keeperMib, figures.agentMib])
+      expect(grown).toBeLessThanOrEqual(32);
+    expect(figures.logBytes).toBeLessThanOrEqual(1 << 20);
+    expect(await stand.host.driver.leftovers()).toEqual(before);
+  }
+
+  const hostile = {
+    "a stream into its vsock": "hostile=stream rounds=1000000",
+    "a console that never ends": "hostile=console rounds=1000000",
+    "notifications of queues": "hostile=storm rounds=1000000",
+    "requests by chance": "hostile=random rounds=1000000 seed=7",
+  };
+  it.each(Object.entries(hostile))("%s", async (name, words) => {
+    await holds(name, await stand.measure(() => stand.hostile(words)));
+  });
+
+  const honest = {
+    "a full disk": "cat /dev/zero > /root/full; while :; do cat /dev/zero > /root/full; done",
+    "a fork bomb": "bomb() { bomb | bomb & }; bomb; while :; do bomb; done",
+    "a memory bomb": "while :; do python3 -c 'x = []\nwhile True: x.append(bytearray(1 << 20))'; done",
+    "an output that nobody reads": "exec cat /dev/zero",
+  };
+  it.each(Object.entries(honest))("%s", async (name, script) => {
+    await holds(name, await stand.measure(() => stand.honest(script)));
+  });
+
+  it("100,000 connections", { timeout: 900_000 }, async () => {
+    const all = /hostile: 100000 connections in all/;
+    const measured = await stand.measure(() => stand.hostile("hostile=connections rounds=100000"), all);
+    await holds("100,000 connections", measured);
+    expect(measured.console).toMatch(all);
+  });
+});
