@@ -1,3 +1,3 @@
 import { chosenSeed, describeChaos } from "./chaos-suite.ts";
 
-describeChaos({ kills: 8, longestMs: 300_000, seed: chosenSeed() });
+describeChaos({ kills: 6, longestMs: 300_000, seed: chosenSeed() });

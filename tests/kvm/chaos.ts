@@ -14,8 +14,9 @@ export type Kind = (typeof kinds)[number];
 
 /** More than two at once cost time and show nothing more. */
 const mostKept = 2;
-/** A launch takes about as long in the nested host; a kill shall hit any moment of it. */
-const longestWaitMs = 1500;
+/** A launch takes about as long as all of them in the nested host; a kill shall hit any moment of it. */
+const longestWaitMs = 500;
+const killsInRound = 3;
 
 /** A node agent, a channel and VMs, of which one dies by SIGKILL again and again while others come and go. */
 export class Chaos implements AsyncDisposable {
@@ -61,20 +62,23 @@ export class Chaos implements AsyncDisposable {
     return nodeCalls(this.#client);
   }
 
-  /** A workspace comes and another goes; one process dies in the middle of it; what was asked for is asked again. */
+  /** A workspace comes and another goes; processes die in the middle of it; what was asked for is asked again. */
   async round(): Promise<void> {
     const workspace = newWorkspaceId();
     const lifetime = newLifetimeId();
     const going = this.#kept.length >= mostKept ? this.#random.pick(this.#kept) : undefined;
     const work = async (): Promise<void> => {
-      const removed = going === undefined ? undefined : this.#calls.remove({ workspace: going });
-      await this.#calls.prepare({ workspace, diskMib: 64 });
-      await this.#calls.launch({ workspace, lifetime, ...this.#plan });
-      await removed;
+      const calls = this.#calls;
+      const comes = calls
+        .prepare({ workspace, diskMib: 64 })
+        .then(() => calls.launch({ workspace, lifetime, ...this.#plan }));
+      await Promise.all([comes, going === undefined ? undefined : calls.remove({ workspace: going })]);
     };
     const first = work().catch(() => undefined);
-    await sleep(this.#random.below(longestWaitMs));
-    await this.#kill(this.#random.pick(kinds));
+    for (let n = 0; n < killsInRound; n++) {
+      await sleep(this.#random.below(longestWaitMs));
+      await this.#kill(this.#random.pick(kinds));
+    }
     await first;
     await this.#mend();
     // Repeated, each step comes to its end: a lifetime that died is not started again, and goes as well as one that runs.
@@ -83,6 +87,7 @@ export class Chaos implements AsyncDisposable {
   }
 
   async #kill(kind: Kind): Promise<void> {
+    if ((kind === "agent" || kind === "channel") && this.#process(kind).hasEnded) return;
     const pid = kind === "agent" || kind === "channel" ? this.#process(kind).pid : this.#vm(kind);
     if (pid === undefined) return;
     try {
@@ -98,22 +103,26 @@ export class Chaos implements AsyncDisposable {
     return kind === "agent" ? this.#agent : this.#channel;
   }
 
-  /** A VMM, or a launcher: one that keeps a VMM, or one that is only starting it. */
+  /** A VMM, or a launcher: one that keeps a VMM, or one that is only starting it. Of this stack and no other. */
   #vm(kind: Kind): number | undefined {
     const program = kind === "vmm" ? "firecracker" : "exai-launcher";
-    const found = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && commandOf(pid).includes(program));
-    return found.length === 0 ? undefined : Number(this.#random.pick(found));
+    const { first, count } = this.#host.config.vmUids;
+    const all = processes();
+    const parents = new Set([this.#agent.pid]);
+    for (const { pid, parent } of all) if (parent === this.#agent.pid) parents.add(pid);
+    const its = all.filter(({ uid, parent }) => (uid >= first && uid < first + count) || parents.has(parent));
+    const found = its.filter(({ name }) => name === program);
+    return found.length === 0 ? undefined : this.#random.pick(found).pid;
   }
 
   async #mend(): Promise<void> {
-    if (this.#agent.child.exitCode !== null || this.#agent.child.signalCode !== null) {
+    if (this.#agent.hasEnded) {
       this.#client[Symbol.dispose]();
       this.#agent = new AgentProcess(this.#host);
       await this.#agent.serving();
       this.#client = createIpcClient(this.#agent.socket, nodeContract);
     }
-    if (this.#channel.child.exitCode !== null || this.#channel.child.signalCode !== null)
-      this.#channel = await ChannelProcess.start(this.#host, this.#stand);
+    if (this.#channel.hasEnded) this.#channel = await ChannelProcess.start(this.#host, this.#stand);
   }
 
   /** Kills all processes of the stack but VMs and their launchers, and lets a new agent find and remove those. */
@@ -136,10 +145,17 @@ export class Chaos implements AsyncDisposable {
   }
 }
 
-function commandOf(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
-  } catch {
-    return ""; // it ended while we looked
-  }
+function processes(): { pid: number; parent: number; uid: number; name: string }[] {
+  return readdirSync("/proc").flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
+    try {
+      const status = readFileSync(`/proc/${pid}/status`, "utf8");
+      const [name = "", parent, uid] = [/^Name:\s+(.*)$/m, /^PPid:\s+(\d+)/m, /^Uid:\s+(\d+)/m].map(
+        (pattern) => pattern.exec(status)?.[1],
+      );
+      return [{ pid: Number(pid), parent: Number(parent), uid: Number(uid), name }];
+    } catch {
+      return []; // it ended while we looked
+    }
+  });
 }

@@ -25,6 +25,10 @@ class HostProcess implements AsyncDisposable {
     return this.child.pid ?? 0;
   }
 
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
   /** Waits until it has said what matches. @throws with its words when it ends before */
   protected async says(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {

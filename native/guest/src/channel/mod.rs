@@ -32,6 +32,8 @@ pub fn incoming(channel: Channel) -> io::Result<impl Stream<Item = io::Result<Co
             tokio::spawn(port.run(sender));
         }
         Channel::Vsock(port) => {
+            // Before anybody can ask for a program.
+            crate::process::no_vsock::deny();
             tokio::spawn(vsock::run(port, sender));
         }
     }

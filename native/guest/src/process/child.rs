@@ -113,6 +113,7 @@ fn prepare(program: &Program, stdio: &Stdio) -> Result<(), i32> {
         // Everything of ours is close-on-exec already; this holds for what nobody thought of.
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         default_oom_score(c"/proc/self/oom_score_adj");
+        check(super::no_vsock::apply().into())?;
         // The raw calls: the C library's would try to change every thread of a process that is not ours.
         check(libc::syscall(libc::SYS_setgroups, program.groups.len(), program.groups.as_ptr()))?;
         check(libc::syscall(libc::SYS_setresgid, program.gid, program.gid, program.gid))?;

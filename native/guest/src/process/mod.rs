@@ -5,6 +5,7 @@ pub mod cgroup;
 mod child;
 pub mod hold;
 mod input;
+pub mod no_vsock;
 mod output;
 mod record;
 mod ring;
