@@ -6,7 +6,8 @@ import { createIpcClient, type IpcClient } from "@exai/ipc";
 import { type LaunchPlan, type NodeCalls, nodeCalls } from "@exai/machine";
 import { Stand } from "../../packages/tenant/src/testing/stand.ts";
 import type { Random } from "../../tools/chaos/random.ts";
-import { AgentProcess, ChannelProcess } from "../support/host-processes.ts";
+import { ChannelProcess } from "../support/channel-process.ts";
+import { AgentProcess } from "../vm/agent-process.ts";
 import type { HostFixture } from "../vm/host-fixture.ts";
 
 export const kinds = ["vmm", "launcher", "agent", "channel"] as const;
@@ -87,16 +88,15 @@ export class Chaos implements AsyncDisposable {
   }
 
   async #kill(kind: Kind): Promise<void> {
-    if ((kind === "agent" || kind === "channel") && this.#process(kind).hasEnded) return;
-    const pid = kind === "agent" || kind === "channel" ? this.#process(kind).pid : this.#vm(kind);
-    if (pid === undefined) return;
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      return; // it has just ended by itself
-    }
-    this.kills.set(kind, (this.kills.get(kind) ?? 0) + 1);
-    if (kind === "agent" || kind === "channel") await this.#process(kind).ended;
+    const killed = kind === "agent" || kind === "channel" ? await this.#killOurs(kind) : this.#killVm(kind);
+    if (killed) this.kills.set(kind, (this.kills.get(kind) ?? 0) + 1);
+  }
+
+  /** @returns whether it lived until then */
+  async #killOurs(kind: "agent" | "channel"): Promise<boolean> {
+    const killed = this.#process(kind).child.kill("SIGKILL");
+    await this.#process(kind)[Symbol.asyncDispose]();
+    return killed;
   }
 
   #process(kind: "agent" | "channel"): AgentProcess | ChannelProcess {
@@ -104,25 +104,30 @@ export class Chaos implements AsyncDisposable {
   }
 
   /** A VMM, or a launcher: one that keeps a VMM, or one that is only starting it. Of this stack and no other. */
-  #vm(kind: Kind): number | undefined {
+  #killVm(kind: Kind): boolean {
     const program = kind === "vmm" ? "firecracker" : "exai-launcher";
     const { first, count } = this.#host.config.vmUids;
     const all = processes();
-    const parents = new Set([this.#agent.pid]);
-    for (const { pid, parent } of all) if (parent === this.#agent.pid) parents.add(pid);
+    const parents = new Set([this.#agent.child.pid ?? 0]);
+    for (const { pid, parent } of all) if (parent === this.#agent.child.pid) parents.add(pid);
     const its = all.filter(({ uid, parent }) => (uid >= first && uid < first + count) || parents.has(parent));
     const found = its.filter(({ name }) => name === program);
-    return found.length === 0 ? undefined : this.#random.pick(found).pid;
+    if (found.length === 0) return false;
+    try {
+      return process.kill(this.#random.pick(found).pid, "SIGKILL");
+    } catch {
+      return false; // it has just ended by itself
+    }
   }
 
   async #mend(): Promise<void> {
-    if (this.#agent.hasEnded) {
+    if (hasEnded(this.#agent)) {
       this.#client[Symbol.dispose]();
       this.#agent = new AgentProcess(this.#host);
       await this.#agent.serving();
       this.#client = createIpcClient(this.#agent.socket, nodeContract);
     }
-    if (this.#channel.hasEnded) this.#channel = await ChannelProcess.start(this.#host, this.#stand);
+    if (hasEnded(this.#channel)) this.#channel = await ChannelProcess.start(this.#host, this.#stand);
   }
 
   /** Kills all processes of the stack but VMs and their launchers, and lets a new agent find and remove those. */
@@ -144,6 +149,9 @@ export class Chaos implements AsyncDisposable {
     await this.#stand[Symbol.asyncDispose]();
   }
 }
+
+const hasEnded = ({ child }: AgentProcess | ChannelProcess): boolean =>
+  child.exitCode !== null || child.signalCode !== null;
 
 function processes(): { pid: number; parent: number; uid: number; name: string }[] {
   return readdirSync("/proc").flatMap((pid) => {

@@ -4,7 +4,7 @@ import { bytes } from "@exai/machine/contract";
 import { Stand } from "../../packages/tenant/src/testing/stand.ts";
 import { pssMib } from "../../tools/bench/pss.ts";
 import { percentile } from "../../tools/bench/result.ts";
-import { ChannelProcess } from "../support/host-processes.ts";
+import { ChannelProcess } from "../support/channel-process.ts";
 import { type HostileHost, launchHostile, logBytes } from "../support/hostile-guest.ts";
 import { firecrackerHost } from "./machine-kvm.ts";
 
@@ -64,7 +64,7 @@ export class FloodStand implements AsyncDisposable {
   /** @param start begins the flood; @param until what the guest prints when it is through, for at most ten minutes */
   async measure(start: () => Promise<Vm>, until?: RegExp): Promise<Measured & { console: string }> {
     const aloneMs = await this.#p99(calls);
-    const [channel, agent] = [pssMib(this.#channel.pid), process.memoryUsage().rss];
+    const [channel, agent] = [pssMib(this.#channel.child.pid ?? 0), process.memoryUsage().rss];
     const vm = await start();
     const { launcherPid } = JSON.parse(
       readFileSync(join(vm.folder, "status.json"), "utf8").split("\n")[0] ?? "",
@@ -74,7 +74,7 @@ export class FloodStand implements AsyncDisposable {
     let [channelMib, keeperMib, agentMib] = [0, 0, 0];
     for (let through = false; !through; ) {
       besideMs.push(await this.#p99(calls));
-      channelMib = Math.max(channelMib, pssMib(this.#channel.pid) - channel);
+      channelMib = Math.max(channelMib, pssMib(this.#channel.child.pid ?? 0) - channel);
       agentMib = Math.max(agentMib, (process.memoryUsage().rss - agent) / 2 ** 20);
       keeperMib = Math.max(keeperMib, keeperNow(launcherPid) - keeper);
       const late = performance.now() - startedMs > longestMs;
