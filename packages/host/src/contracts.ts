@@ -1,5 +1,5 @@
 import { observedPhase, workspaceId } from "@exai/api";
-import { doctorSummary } from "@exai/api/host";
+import { doctorSummary, floorState } from "@exai/api/host";
 import { z } from "zod";
 
 const none = z.strictObject({});
@@ -20,6 +20,9 @@ export const brokerContract = {
       controlConnected: z.boolean(),
       promisedMib: z.int(),
       capacityMib: z.int(),
+      promisedCpus: z.int(),
+      /** Absent while the node agent does not answer. */
+      floor: floorState.optional(),
       workspaces: z.array(hostedWorkspace).max(10_000),
     }),
   },

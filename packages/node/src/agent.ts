@@ -1,9 +1,10 @@
-import type { LaunchRequest, nodeContract, VmStatus } from "@exai/api/host";
+import type { FloorState, LaunchRequest, nodeContract, VmStatus } from "@exai/api/host";
 import { describeError, type TenantId, type WorkspaceId } from "@exai/base";
 import type { Handlers } from "@exai/ipc";
 import { awaitExit } from "./await-exit.ts";
 import { type NodeAgentOptions, type VmContext, vmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
+import { releaseFloor } from "./floor/vm-floor.ts";
 import { orFullDisk } from "./full-disk.ts";
 import { kill } from "./kill.ts";
 import { launch } from "./launch.ts";
@@ -35,11 +36,17 @@ export class NodeAgent {
     for (const [workspace, record] of this.#vms.all()) {
       try {
         const vm = this.#context(workspace, record);
-        if (inspect(vm).kind !== "running") removeSockets(vm);
+        if (inspect(vm).kind === "running") continue;
+        removeSockets(vm);
+        void this.#inTurn(workspace, () => releaseFloor(vm));
       } catch (error) {
         this.#options.logger.log("warn", "a VM could not be looked at", { workspace, error: describeError(error) });
       }
     }
+  }
+
+  floor(): FloorState {
+    return this.#placer.floor();
   }
 
   /** What one tenant's socket answers. The tenant comes from the socket, never from a request. */
@@ -63,7 +70,7 @@ export class NodeAgent {
       awaitExit: ({ workspace, timeoutMs }, signal) =>
         this.#withVm(tenant, workspace, async (vm) => {
           await awaitExit(vm, timeoutMs, signal);
-          await this.#inTurn(workspace, async () => this.#tidy(tenant, workspace));
+          await this.#inTurn(workspace, () => tidy(vm));
         }),
       attachVolume: ({ workspace, sizeMib }) =>
         this.#inTurn(workspace, () => attachVolume(this.#must(tenant, workspace), sizeMib, this.#everyVm())),
@@ -83,6 +90,7 @@ export class NodeAgent {
           await this.#vms.forget(workspace);
           return {};
         }),
+      floor: async () => this.floor(),
       list: async () => ({ vms: this.#vms.of(tenant).map((workspace) => this.#status(tenant, workspace)) }),
     };
   }
@@ -96,11 +104,6 @@ export class NodeAgent {
   #status(tenant: TenantId, workspace: WorkspaceId): VmStatus {
     const vm = this.#find(tenant, workspace);
     return vm === undefined ? { workspace, state: "absent", notEnforced: [] } : statusOf(vm);
-  }
-
-  #tidy(tenant: TenantId, workspace: WorkspaceId): void {
-    const vm = this.#find(tenant, workspace);
-    if (vm !== undefined && inspect(vm).kind !== "running") removeSockets(vm);
   }
 
   #must(tenant: TenantId, workspace: WorkspaceId): VmContext {
@@ -144,4 +147,11 @@ export class NodeAgent {
       if (this.#queues.get(workspace) === settled) this.#queues.delete(workspace);
     }
   }
+}
+
+/** What a VMM leaves that ended by itself. */
+async function tidy(vm: VmContext): Promise<void> {
+  if (inspect(vm).kind === "running") return;
+  removeSockets(vm);
+  await releaseFloor(vm);
 }

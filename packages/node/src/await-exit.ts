@@ -2,6 +2,7 @@ import { watch } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { VmContext } from "./context.ts";
 import { ifThere } from "./files.ts";
+import { seatNow } from "./floor/vm-floor.ts";
 import { inspect } from "./state.ts";
 
 /** A launcher that was killed leaves no line behind; /proc tells then. */
@@ -12,9 +13,13 @@ export async function awaitExit(vm: VmContext, timeoutMs: number, signal: AbortS
   const untilMs = performance.now() + timeoutMs;
   let changed = Promise.withResolvers<void>();
   using watcher = ifThere(() => watchFile(vm.paths.status, () => changed.resolve()));
+  // Virtual CPUs of a snapshot come when it is loaded, after the launch.
+  let seated = false;
   for (;;) {
     const leftMs = untilMs - performance.now();
-    if (inspect(vm).kind !== "running" || leftMs <= 0 || signal.aborted) return;
+    const state = inspect(vm);
+    if (state.kind !== "running" || leftMs <= 0 || signal.aborted) return;
+    if (!seated) seated = seatNow(vm, state.vmm.pid);
     const timer = new AbortController();
     const pause = sleep(Math.min(leftMs, watcher === undefined ? 50 : pollMs), undefined, { signal: timer.signal });
     const onAbort = () => changed.resolve();

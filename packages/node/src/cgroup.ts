@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode } from "@exai/base";
 import { NodeError } from "./errors.ts";
 import { ifThere } from "./files.ts";
+import { kernelTree } from "./floor/tree.ts";
 
 /** Where cgroup v2 is mounted; undefined on a host without. Next to v1 it is there with no controllers. */
 export function cgroup2Mount(mountinfo = readFileSync("/proc/self/mountinfo", "utf8")): string | undefined {
@@ -15,7 +16,7 @@ export function cgroup2Mount(mountinfo = readFileSync("/proc/self/mountinfo", "u
   return undefined;
 }
 
-const controllers = ["memory", "cpu", "pids"] as const;
+const controllers = ["memory", "cpu", "pids", "cpuset"] as const;
 const periodUs = 100_000;
 
 export interface CgroupLimits {
@@ -77,6 +78,7 @@ export function notEnforced(folder: string | null): string[] {
 export async function removeCgroup(folder: string): Promise<void> {
   for (let attempt = 0; attempt < 200; attempt++) {
     try {
+      for (const name of kernelTree.children(folder)) rmdirSync(`${folder}/${name}`);
       rmdirSync(folder);
       return;
     } catch (error) {

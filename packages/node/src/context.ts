@@ -14,6 +14,7 @@ export interface VmContext {
   readonly paths: VmPaths;
   readonly record: TenantRecord;
   readonly place: Placement;
+  readonly placer: Placer;
   readonly channel: { readonly uid: number; readonly gid: number };
   /** After each step; tests make it throw, as if the agent had been killed there. */
   afterStep(step: string): void;
@@ -44,6 +45,7 @@ export function vmContext(
     record,
     paths: vmPaths(config, workspace),
     place: placer.place(workspace),
+    placer,
     channel: entry.channel,
     afterStep: options.afterStep ?? (() => undefined),
     warn: (message, error) => options.logger.log("warn", message, { workspace, error: describeError(error) }),

@@ -1,6 +1,7 @@
 import type { VmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
 import { run } from "./exec.ts";
+import { releaseFloor } from "./floor/vm-floor.ts";
 import { removeSockets } from "./sockets.ts";
 import { inspect } from "./state.ts";
 
@@ -17,5 +18,6 @@ export async function kill(vm: VmContext): Promise<void> {
     if (code !== 0) throw new NodeError("kill-failed", `the VMM does not end: ${stderr.trim().slice(0, 500)}`);
   }
   vm.afterStep("kill");
+  await releaseFloor(vm);
   removeSockets(vm);
 }

@@ -5,12 +5,13 @@ import { limitCgroup } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
 import { run } from "./exec.ts";
+import { awaitSeats, claimFloor, releaseFloor } from "./floor/vm-floor.ts";
 import { fullDisk, tellsOfFullDisk } from "./full-disk.ts";
 import { executable, launcherDocument, launchLimits } from "./launcher-document.ts";
 import { isPrepared } from "./prepare.ts";
 import { bootId, isAlive } from "./process.ts";
 import { writeLaunch } from "./records.ts";
-import { checkSnapshot } from "./snapshot/check.ts";
+import { checkSnapshot, type SnapshotFiles } from "./snapshot/check.ts";
 import { machineOf } from "./snapshot/origin.ts";
 import { dropVolumes } from "./snapshot/volume.ts";
 import { readVolume, volumesMib } from "./snapshot/volumes.ts";
@@ -20,7 +21,7 @@ import { inspect } from "./state.ts";
 /**
  * Starts a VMM for this lifetime, once: a lifetime that runs or has ended is not started again.
  * @param source whose snapshot it begins from, if any
- * @throws NodeError `not-prepared`, `running` (another lifetime), `no-blob`, `launch-failed`, and those of a snapshot
+ * @throws NodeError `not-prepared`, `running` (another lifetime), `no-blob`, `no-core`, `launch-failed`, and those of a snapshot
  */
 export async function launch(vm: VmContext, request: LaunchRequest, source: VmContext = vm): Promise<void> {
   const before = inspect(vm);
@@ -30,9 +31,26 @@ export async function launch(vm: VmContext, request: LaunchRequest, source: VmCo
   if (before.kind === "exited" && before.keeper !== undefined) await ended(before.keeper);
   const { load } = request;
   const files = load && (await checkSnapshot(source, load.lifetime, request, executable(vm, request)));
-  const document = launcherDocument(vm, request, files);
   // Half a snapshot of an ended VMM is of no use to anybody.
   await dropVolumes(vm, (lifetime) => readVolume(vm, lifetime)?.files === undefined);
+  // Of a lifetime that ended while nobody looked.
+  await releaseFloor(vm);
+  const cgroup = claimFloor(vm, request.cpus);
+  try {
+    await start(vm, request, cgroup, files);
+  } catch (error) {
+    await releaseFloor(vm);
+    throw error;
+  }
+}
+
+async function start(
+  vm: VmContext,
+  request: LaunchRequest,
+  cgroup: string | null,
+  files?: SnapshotFiles,
+): Promise<void> {
+  const document = launcherDocument(vm, request, files, cgroup);
   // First what a full disk refuses, so that nothing else of a refused launch is there.
   const machine = { vmm: request.vmm, of: machineOf(request), limits: launchLimits(request) };
   writeLaunch(vm.paths.launch, { version: 1, lifetime: request.lifetime, bootId: bootId(), machine });
@@ -42,6 +60,10 @@ export async function launch(vm: VmContext, request: LaunchRequest, source: VmCo
   if (vm.place.cgroup !== null) limitCgroup(vm.place.cgroup, launchLimits(request), volumesMib(vm));
   await startLauncher(vm, document);
   vm.afterStep("launcher");
+  const state = inspect(vm);
+  // One that begins from a snapshot makes its virtual CPUs later, when somebody tells it to load.
+  if (state.kind === "running" && request.load === undefined)
+    await awaitSeats(vm, state.vmm.pid, () => isAlive(state.vmm));
 }
 
 const report = z.union([

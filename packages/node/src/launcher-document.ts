@@ -26,8 +26,14 @@ export function launchLimits(request: LaunchRequest) {
 /**
  * The document that the launcher reads; native/launcher/src/document.rs has its shape.
  * @param snapshot files to begin from, checked already
+ * @param cgroup the group that the launcher joins
  */
-export function launcherDocument(vm: VmContext, request: LaunchRequest, snapshot?: SnapshotFiles): object {
+export function launcherDocument(
+  vm: VmContext,
+  request: LaunchRequest,
+  snapshot?: SnapshotFiles,
+  cgroup: string | null = vm.place.cgroup,
+): object {
   const { paths, record, place, tenant, config } = vm;
   const vmm = executable(vm, request);
   const blobs = request.files.map(({ blob, target }) => ({
@@ -38,6 +44,9 @@ export function launcherDocument(vm: VmContext, request: LaunchRequest, snapshot
   return {
     tag: request.lifetime,
     ...place,
+    cgroup,
+    // Control groups hold what a VMM could undo if it were its affinity alone.
+    cpuset: null,
     vmm,
     argv: request.load?.argv ?? request.argv,
     binds: [...blobs, { source: paths.disk, target: jail.disk, readOnly: false }, ...snapshotBinds(request, snapshot)],

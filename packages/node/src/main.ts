@@ -28,7 +28,12 @@ const agent = new NodeAgent({
 });
 agent.adopt();
 await serveTenants(agent, config, logger);
-logger.log("info", "serving", { tenants: config.tenants.length, cgroups: cgroups ?? "none" });
+const floor = agent.floor();
+logger.log("info", "serving", {
+  tenants: config.tenants.length,
+  cgroups: cgroups ?? "none",
+  floor: floor.enforced ? floor.about : `not enforced: ${floor.why}`,
+});
 
 /** The stack's cgroup goes with its last VM's; while one is there, it can't be removed. */
 function leave(): never {

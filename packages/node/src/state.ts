@@ -1,6 +1,7 @@
 import type { VmStatus } from "@exai/api/host";
 import { notEnforced } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
+import { floorMissing } from "./floor/vm-floor.ts";
 import { bootId, isAlive, type ProcessIdentity } from "./process.ts";
 import { type LaunchRecord, readLaunch, readStatus, type StatusRecord } from "./records.ts";
 import { volumesMib } from "./snapshot/volumes.ts";
@@ -41,9 +42,13 @@ export function inspect(vm: VmContext): VmState {
 }
 
 export function statusOf(vm: VmContext, state: VmState = inspect(vm)): VmStatus {
+  const missing = [
+    ...notEnforced(vm.place.cgroup),
+    ...floorMissing(vm, state.kind === "running" ? state.vmm.pid : undefined),
+  ];
   const volumes = volumesMib(vm);
   const common = {
-    ...{ workspace: vm.workspace, uid: vm.record.uid, notEnforced: notEnforced(vm.place.cgroup) },
+    ...{ workspace: vm.workspace, uid: vm.record.uid, notEnforced: missing },
     ...(volumes === 0 ? {} : { volumesMib: volumes }),
   };
   switch (state.kind) {

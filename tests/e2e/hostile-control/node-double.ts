@@ -90,6 +90,7 @@ export class HostDouble implements AsyncDisposable {
       attachVolume: async () => noSnapshots(),
       sealSnapshot: async () => noSnapshots(),
       dropVolume: async () => noSnapshots(),
+      floor: async () => ({ enforced: false as const, why: "a double" }),
       list: async () => ({ vms: [...this.#vms.values()].map((vm) => vm.status) }),
     };
   }

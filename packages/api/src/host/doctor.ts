@@ -24,6 +24,7 @@ export const doctorCheckIds = [
   "open-files",
   "cgroup2",
   "cgroup-cpuset",
+  "cpu-floor",
   "host-kernel",
   "host-kernel-tested",
   "guest-kernel",

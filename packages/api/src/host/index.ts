@@ -44,6 +44,8 @@ export {
   imageStorePaths,
 } from "./image.ts";
 export {
+  type FloorState,
+  floorState,
   jail,
   type LaunchRequest,
   launchRequest,

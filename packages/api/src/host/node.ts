@@ -77,6 +77,13 @@ export const vmStatus = z.strictObject({
 });
 export type VmStatus = z.infer<typeof vmStatus>;
 
+export const floorState = z.discriminatedUnion("enforced", [
+  /** `about`: how the host's cores are divided, one sentence. */
+  z.strictObject({ enforced: z.literal(true), cores: z.int().min(0), about: z.string().max(1000) }),
+  z.strictObject({ enforced: z.literal(false), why: z.string().max(1000) }),
+]);
+export type FloorState = z.infer<typeof floorState>;
+
 const one = z.strictObject({ workspace: workspaceId });
 const none = z.strictObject({});
 
@@ -84,7 +91,7 @@ export const nodeContract = {
   /** Makes uid, namespace, cgroup, folder and disk. Codes: `disk-full`, `uids-exhausted`, `disk-size`, `name-taken`. */
   prepare: { request: prepareRequest, response: vmStatus },
   /**
-   * Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `no-vmm`, `launch-failed`; with `load` also
+   * Starts the VMM. Codes: `not-prepared`, `running`, `no-blob`, `no-vmm`, `no-core`, `launch-failed`; with `load` also
    * `no-snapshot`, `snapshot-mismatch` (made by something else), `snapshot-broken` (not what was saved).
    */
   launch: { request: launchRequest, response: vmStatus },
@@ -115,5 +122,7 @@ export const nodeContract = {
   dropVolume: { request: snapshotRef, response: none },
   /** Kills and removes everything of the workspace: disk, folder, namespace, cgroup, uid. */
   remove: { request: one, response: none },
+  /** Whether each virtual CPU has a core of its own here, and how many cores there are for them, taken ones among them. */
+  floor: { request: none, response: floorState },
   list: { request: none, response: z.strictObject({ vms: z.array(vmStatus).max(10_000) }) },
 } as const;

@@ -1,5 +1,5 @@
 import type { DesiredWorkspace, IntentClaims, Observation } from "@exai/api";
-import { channelContract, nodeContract } from "@exai/api/host";
+import { channelContract, type FloorState, nodeContract } from "@exai/api/host";
 import { type Clock, describeError, type Logger, type TenantId, Trickle, type WorkspaceId } from "@exai/base";
 import { createIpcClient, type IpcClient } from "@exai/ipc";
 import type { Accelerator, VerifiedImage } from "@exai/machine";
@@ -75,6 +75,12 @@ export class Broker {
 
   get tenants(): ReadonlyMap<TenantId, Tenant> {
     return this.#tenants;
+  }
+
+  /** What the node agent says of it; undefined when it does not answer. Each tenant's socket leads to the one agent. */
+  async floor(): Promise<FloorState | undefined> {
+    const [tenant] = this.#tenants.values();
+    return tenant?.node.call("floor", {}, { timeoutMs: 1_000 }).catch(() => undefined);
   }
 
   /** Takes the whole list of one poll. Nothing in it is trusted but what a tenant signed. */
@@ -161,7 +167,6 @@ export class Broker {
       vmm: config.vmm,
       accelerator,
       production: config.production,
-      notEnforced: ["core floor"],
     });
     const hosted = new HostedWorkspace(entry, vm, {
       clock,

@@ -10,9 +10,11 @@ function vmOf(options: {
   kernelFlavor: "exai" | "stock";
   vmm?: HostedVmOptions["vmm"];
   volumesMib?: number;
+  cores?: number;
 }) {
   const asked: string[] = [];
   const call = async (method: string) => {
+    if (method === "floor") return { enforced: options.cores !== undefined, cores: options.cores };
     asked.push(method);
     return { state: "running", notEnforced: [], volumesMib: options.volumesMib };
   };
@@ -44,7 +46,6 @@ function vmOf(options: {
     vmm: options.vmm ?? "qemu",
     accelerator: { kind: "kvm" },
     production: options.production,
-    notEnforced: [],
   });
   return { vm, asked, capacity };
 }
@@ -79,4 +80,15 @@ test.each([
   const { vm, asked } = vmOf(options);
   await vm.launch();
   expect(asked).toEqual(["vm.boot", "prepare", "launch"]);
+});
+
+test("what finds no core is refused before anything is made or witnessed, and boots where no core is held", async () => {
+  const { vm, asked } = vmOf({ production: false, kernelFlavor: "exai", cores: 0 });
+  await expect(vm.launch()).rejects.toMatchObject({
+    code: "admission",
+    message: "1 virtual CPU needs a core of its own: 0 of 0 are free on this host; stop a workspace first",
+  });
+  expect(asked).toEqual([]);
+  const unfloored = vmOf({ production: false, kernelFlavor: "exai" });
+  await unfloored.vm.launch();
 });

@@ -13,7 +13,7 @@ import {
 } from "@exai/machine";
 import { HostError } from "../errors.ts";
 import type { TenantAudit } from "./audit.ts";
-import type { Capacity } from "./capacity.ts";
+import type { Capacity, Need } from "./capacity.ts";
 import type { Boot } from "./lifecycle.ts";
 import type { Microvm } from "./microvm.ts";
 
@@ -31,8 +31,6 @@ export interface HostedVmOptions {
   vmm: LaunchPlan["vmm"];
   accelerator: Accelerator;
   production: boolean;
-  /** Given for every VM of this host: what can't be held here. */
-  notEnforced: readonly string[];
 }
 
 const readyMs = 120_000;
@@ -57,8 +55,9 @@ export class HostedVm implements Microvm {
     this.#admittedMs = options.admittedMs;
   }
 
-  get #promisedMib(): number {
-    return this.#o.spec.memoryMib + memoryOverheadMib(this.#o.spec.memoryMib, this.#o.accelerator.kind);
+  get #need(): Need {
+    const { memoryMib, cpus } = this.#o.spec;
+    return { memoryMib: memoryMib + memoryOverheadMib(memoryMib, this.#o.accelerator.kind), cpus };
   }
 
   /** A later start counts its own time. */
@@ -69,7 +68,8 @@ export class HostedVm implements Microvm {
   async isRunning(): Promise<boolean> {
     const { state, volumesMib = 0 } = await this.#status();
     const running = state === "running";
-    if (running) this.#o.capacity.adopt(this.#o.workspace, this.#promisedMib + volumesMib);
+    const { memoryMib, cpus } = this.#need;
+    if (running) this.#o.capacity.adopt(this.#o.workspace, { memoryMib: memoryMib + volumesMib, cpus });
     return running;
   }
 
@@ -81,7 +81,8 @@ export class HostedVm implements Microvm {
 
   async launch(): Promise<Boot> {
     const { workspace, spec, node, capacity, clock } = this.#o;
-    capacity.reserve(workspace, this.#promisedMib);
+    const floor = await node.call("floor", {});
+    capacity.reserve(workspace, this.#need, floor.enforced ? floor.cores : undefined);
     const image = await this.#o.loadImage(spec.image);
     if (this.#o.production && image.kernelFlavor !== "exai") {
       throw new HostError("admission", "production does not boot the distribution's kernel; use an image with ours");
@@ -97,7 +98,7 @@ export class HostedVm implements Microvm {
     this.#launchedMs = clock.monotonicMs();
     return {
       lifetime,
-      notEnforced: [...this.#o.notEnforced, ...status.notEnforced],
+      notEnforced: status.notEnforced,
       timings: { admitMs: this.#launchedMs - this.#admittedMs },
     };
   }

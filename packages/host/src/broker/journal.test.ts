@@ -60,19 +60,37 @@ describe("journal", () => {
 });
 
 describe("capacity", () => {
+  const mib = (memoryMib: number) => ({ memoryMib, cpus: 1 });
+
   it("never promises memory twice, and counts what it adopts", () => {
     const capacity = new Capacity({ memoryMib: 1000, vms: 3 });
     const [a, b, c, d] = [newWorkspaceId(), newWorkspaceId(), newWorkspaceId(), newWorkspaceId()];
-    capacity.reserve(a, 600);
-    capacity.reserve(a, 600);
+    capacity.reserve(a, mib(600), undefined);
+    capacity.reserve(a, mib(600), undefined);
     expect(capacity.promisedMib).toBe(600);
-    expect(() => capacity.reserve(b, 500)).toThrow(/500 MiB of memory do not fit: 400 MiB are free/);
-    capacity.adopt(b, 500);
+    expect(() => capacity.reserve(b, mib(500), undefined)).toThrow(/500 MiB of memory do not fit: 400 MiB are free/);
+    capacity.adopt(b, mib(500));
     expect(capacity.promisedMib).toBe(1100);
     capacity.release(a);
     capacity.release(b);
-    for (const each of [a, b, c]) capacity.reserve(each, 1);
-    expect(() => capacity.reserve(d, 1)).toThrow(/at most 3 microVMs/);
+    for (const each of [a, b, c]) capacity.reserve(each, mib(1), undefined);
+    expect(() => capacity.reserve(d, mib(1), undefined)).toThrow(/at most 3 microVMs/);
+  });
+
+  it("never promises a core twice where cores are held, and any number of virtual CPUs where they are not", () => {
+    const capacity = new Capacity({ memoryMib: 1000, vms: 9 });
+    const [a, b, c, d] = [newWorkspaceId(), newWorkspaceId(), newWorkspaceId(), newWorkspaceId()];
+    capacity.reserve(a, { memoryMib: 1, cpus: 2 }, 4);
+    expect(() => capacity.reserve(b, { memoryMib: 1, cpus: 3 }, 4)).toThrow(
+      "3 virtual CPUs need a core each: 2 of 4 are free on this host; stop a workspace first",
+    );
+    capacity.adopt(c, { memoryMib: 1, cpus: 9 });
+    expect(() => capacity.reserve(b, { memoryMib: 1, cpus: 1 }, 4)).toThrow(/0 of 4 are free/);
+    capacity.release(c);
+    capacity.reserve(b, { memoryMib: 1, cpus: 2 }, 4);
+    expect(capacity.promisedCpus).toBe(4);
+    capacity.reserve(d, { memoryMib: 1, cpus: 99 }, undefined);
+    expect(capacity.promisedCpus).toBe(103);
   });
 });
 

@@ -28,6 +28,8 @@ export function serveStatus(options: StatusOptions): Handlers<typeof brokerContr
       controlConnected: loop.connected,
       promisedMib: capacity.promisedMib,
       capacityMib,
+      promisedCpus: capacity.promisedCpus,
+      floor: await broker.floor(),
       workspaces: [...broker.hosted.values()]
         .map(({ entry }) => ({
           workspace: entry.workspace,

@@ -41,6 +41,8 @@ export function renderStatus(s: StackStatus): string {
     const counts = Map.groupBy(broker.workspaces, (each) => each.phase);
     const phases = [...counts].map(([phase, all]) => `${all.length} ${phase}`).join(", ");
     lines.push(`workspaces    ${phases || "none"}; ${broker.promisedMib} of ${broker.capacityMib} MiB promised`);
+    if (broker.floor?.enforced === true)
+      lines.push(`cores         ${broker.promisedCpus} promised; ${broker.floor.about}`);
     for (const each of broker.workspaces.filter((one) => one.quarantined)) {
       lines.push(`  ${each.workspace} is not known to the control plane: kept, quarantined`);
     }

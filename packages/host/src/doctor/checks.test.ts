@@ -257,6 +257,12 @@ describe("what is no file", () => {
       /development only – it died/,
     ],
     ["kvm-guest", { probeKvm: async () => Promise.reject(new Error("no disk")) }, "unknown", /no disk/],
+    [
+      "cpu-floor",
+      { hostFloor: async () => ({ enforced: false, why: "it needs 3 whole cores" }) },
+      "warn",
+      /^floor not enforced: it needs 3 whole cores$/,
+    ],
     ["firecracker", { firecracker: undefined }, "fail", /no Firecracker in/],
     ["firecracker", { firecracker: "it is another program" }, "fail", /another program/],
     ["guest-kernel", { images: [] }, "fail", /no image with our kernel/],

@@ -2,6 +2,7 @@ import { doctorCheckIds } from "@exai/api/host";
 import type { Check } from "./check.ts";
 import { cgroupChecks } from "./checks/cgroup.ts";
 import { clockChecks } from "./checks/clock.ts";
+import { cpuFloor } from "./checks/cpu-floor.ts";
 import { ebpfChecks } from "./checks/ebpf.ts";
 import { entropyChecks } from "./checks/entropy.ts";
 import { guestChecks } from "./checks/images.ts";
@@ -23,6 +24,7 @@ export function allChecks(context: DoctorContext): Check[] {
     ...machineChecks(context),
     ...limitsChecks,
     ...cgroupChecks,
+    cpuFloor(context),
     ...kernelChecks,
     ...processorChecks,
     ...memoryChecks,

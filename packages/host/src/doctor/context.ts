@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host";
+import { type FloorState, type ImageManifest, imageIndex, imageStorePaths } from "@exai/api/host";
 import { describeError } from "@exai/base";
 import { type KvmAnswer, loadManifest, probeKvm } from "@exai/machine";
 import { bootFilesOf } from "@exai/machine/image";
@@ -28,6 +28,8 @@ export interface DoctorContext {
   requireOwn(path: string): void;
   requireOwnHome(path: string): string;
   probeKvm(): Promise<KvmAnswer>;
+  /** Tried with a partition of CPUs that is gone again. */
+  hostFloor(): Promise<FloorState>;
   /** How long that VMM may take until it runs its guest. */
   readonly settleMs: number;
   /** Starts one microVM for the length of a look at the uid of its VMM; undefined where something for it is lacking. */
@@ -65,6 +67,7 @@ export async function doctorContext(options: DoctorOptions): Promise<DoctorConte
     executables: [process.execPath, import.meta.filename, system.launcher, system.qemu, ...vmm].filter(existsSync),
     requireOwn: requireOwnFile,
     requireOwnHome: (path) => ownFolder(path, "allow"),
+    hostFloor: async () => (await import("@exai/node")).hostFloor(),
     probeKvm: once(() => probeKvm({ imageStore, releaseKeys, memoryFile: paths?.probe })),
     probeVmm:
       typeof firecracker !== "object" || ours === undefined

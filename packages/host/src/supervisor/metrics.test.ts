@@ -28,7 +28,7 @@ const status: StackStatus = {
   production: false,
   processes: [{ name: "broker", pid: 1, restarts: 2, pssMib: 40 }],
   tenants: [],
-  broker: { controlConnected: true, promisedMib: 10, capacityMib: 20, workspaces: [] },
+  broker: { controlConnected: true, promisedMib: 10, capacityMib: 20, promisedCpus: 3, workspaces: [] },
   spools: [
     { tenant: "acme", writer: "broker", bytes: 90, quotaBytes: 100 },
     { tenant: "acme", writer: "channel", bytes: 10, quotaBytes: 100 },

@@ -31,6 +31,10 @@ export async function renderMetrics(status: StackStatus): Promise<string> {
     gauge("exai_workspaces_quarantined", "Workspaces that the control plane does not know.", []).set(
       status.broker.workspaces.filter((each) => each.quarantined).length,
     );
+    gauge("exai_cpus_promised", "Virtual CPUs of running microVMs.", []).set(status.broker.promisedCpus);
+    gauge("exai_cores", "Cores for virtual CPUs, one each; 0 where the floor is not enforced.", []).set(
+      status.broker.floor?.enforced === true ? status.broker.floor.cores : 0,
+    );
     gauge("exai_memory_promised_bytes", "Memory promised to running microVMs.", []).set(
       status.broker.promisedMib * 2 ** 20,
     );

@@ -1,11 +1,20 @@
+import type { FloorState } from "@exai/api/host";
 import { cgroupLimits } from "../doctor/cgroup-limits.ts";
 
 /** What this build does not protect, in words for `exai status`; SECURITY.md says more on each. */
-export function notProtected(accelerator: "kvm" | "tcg", limits = cgroupLimits()): string[] {
+export function notProtected(
+  accelerator: "kvm" | "tcg",
+  floor: FloorState | undefined,
+  limits = cgroupLimits(),
+): string[] {
   return [
     "disks are not encrypted yet: whoever reads this host's disk reads workspaces",
     "guests have no network: a policy that allows some does not exist yet",
-    "no core is guaranteed: microVMs share this host's processors",
+    ...(floor?.enforced === true
+      ? []
+      : [
+          `floor not enforced: a virtual CPU has no core of its own – ${floor?.why ?? "the node agent does not answer"}`,
+        ]),
     ...(limits.ok ? [] : [`a microVM may use more memory, CPU and processes than it was given – ${limits.found}`]),
     "root on this host can read the memory of every microVM",
     ...(accelerator === "tcg"

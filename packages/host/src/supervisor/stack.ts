@@ -125,6 +125,7 @@ export class Stack implements AsyncDisposable {
       restarts,
       ...(pid === undefined ? {} : { pid, pssMib: pssMib(pid) }),
     }));
+    const broker = await this.#brokerStatus();
     return {
       home: o.home.paths.home,
       stack: o.home.stack,
@@ -137,9 +138,9 @@ export class Stack implements AsyncDisposable {
       production: o.production,
       processes,
       tenants: o.tenants.map(({ anchor }) => ({ tenant: anchor.tenant, name: anchor.name })),
-      broker: await this.#brokerStatus(),
+      broker,
       spools: spoolUse(o.home.paths.spool, o.tenants),
-      notProtected: notProtected(o.accelerator),
+      notProtected: notProtected(o.accelerator, broker?.floor),
     };
   }
 

@@ -206,6 +206,7 @@ export const goodContext = (imageStore: string): DoctorContext => ({
   requireOwnHome: (path) => path,
   settleMs: 0,
   probeVmm: undefined,
+  hostFloor: async () => ({ enforced: true, cores: 6, about: "6 cores for virtual CPUs, 6 of them free" }),
   probeKvm: async () => ({ works: true, reason: "a guest booted to 64-bit user space under KVM" }),
 });
 

@@ -1,7 +1,6 @@
 import { cgroup2, cgroupLimits } from "../cgroup-limits.ts";
 import { type Check, okIf } from "../check.ts";
 
-/** A check of the guaranteed core belongs after `cgroup-cpuset`, as `cpu-floor`. */
 export const cgroupChecks: readonly Check[] = [
   {
     id: "cgroup2",

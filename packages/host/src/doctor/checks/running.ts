@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import type { DoctorCheckId } from "@exai/api/host";
 import { cgroup2 } from "../cgroup-limits.ts";
 import { bad, type Check, notApplicable, ok } from "../check.ts";
@@ -105,8 +106,10 @@ const properties: readonly Property[] = [
       const mount = cgroup2(facts)?.mount;
       if (path === undefined || mount === undefined || path.split("/").includes(".."))
         return "has no cgroup of its own";
+      // With cores of their own its threads are in groups below the one that is limited.
+      const groups = path.endsWith("/shared") ? [path, dirname(path)] : [path];
       const limited = Object.entries(maxima).every(([file, number]) =>
-        number.test(facts.read(`${mount}${path}/${file}`) ?? ""),
+        groups.some((group) => number.test(facts.read(`${mount}${group}/${file}`) ?? "")),
       );
       return limited ? undefined : "may use more memory, processors or processes than it was given";
     },

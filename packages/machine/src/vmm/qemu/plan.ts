@@ -44,6 +44,9 @@ function machine(image: BootFiles): string[] {
     "-no-reboot",
     "-display",
     "none",
+    // Threads have names then, by which the node agent knows those of virtual CPUs.
+    "-name",
+    "exai,debug-threads=on",
     // virtio 1.0; the legacy interface has a guest-endian ring and fewer checks.
     "-global",
     "virtio-mmio.force-legacy=false",
