@@ -18,8 +18,11 @@ export function hostHandlers(s: Services): Pick<Handlers, Owned> {
   /** Most polls bring no news: those cost no transaction. */
   const report = async (host: HostId, body: PollRequest) => {
     const endpoints = JSON.stringify(body.endpoints);
-    if (body.observations.length === 0 && toldEndpoints.get(host) === endpoints) return;
-    const changed = await s.store.report(host, body, s.clock.nowMs());
+    const { observations } = body;
+    const known = toldEndpoints.get(host) === endpoints;
+    if (observations.length === 0 && known) return;
+    const said = known ? { observations } : { observations, endpoints: body.endpoints };
+    const changed = await s.store.report(host, said, s.clock.nowMs());
     toldEndpoints.set(host, endpoints);
     for (const id of changed) s.notifier.notify(topicOf.workspace(id));
   };

@@ -42,9 +42,10 @@ export function workspaceHandlers(s: Services): Pick<Handlers, Owned> {
       using news = s.notifier.subscribe(topicOf.workspace(params.id), { role: "tenant", id: principal.tenant });
       const until = s.clock.monotonicMs() + (query.waitMs ?? 0);
       for (;;) {
-        const found = await s.store.get(principal.tenant, params.id);
         const leftMs = until - s.clock.monotonicMs();
-        if (found.revision > (query.waitAfter ?? 0) || leftMs <= 0 || gone.aborted) return ok(found);
+        const after = leftMs <= 0 || gone.aborted ? undefined : (query.waitAfter ?? 0);
+        const found = await s.store.get(principal.tenant, params.id, after);
+        if (found !== undefined) return ok(found);
         await news.wait(leftMs, gone);
       }
     },

@@ -1,6 +1,7 @@
 import { type Clock, describeError, type Logger } from "@exai/base";
 import { type ControlAnchors, type ControlPrincipal, cacheTokens, PolicyError, verifyControlToken } from "@exai/policy";
 import type { HttpBindings } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
 import { ControlError, isProblem } from "../errors.ts";
 import type { Connections } from "./connections.ts";
@@ -82,7 +83,12 @@ async function answer(
   };
   const gone = goneSignal(outgoing, o.stopping);
   const { status, json } = await handler({ principal, params, query, body, call, gone });
-  return new Response(json, { status, headers: { "content-type": "application/json", "cache-control": "no-store" } });
+  const headers = { "content-type": "application/json", "cache-control": "no-store" };
+  // Hono answers HEAD by the handler of GET, and takes the body off.
+  if (incoming.method === "HEAD") return new Response(json, { status, headers });
+  // Not through a web response, which makes a stream of what is at hand already.
+  outgoing.writeHead(status, { ...headers, "content-length": Buffer.byteLength(json) }).end(json);
+  return RESPONSE_ALREADY_SENT;
 }
 
 /** @throws ControlError `unauthenticated`, `forbidden` */

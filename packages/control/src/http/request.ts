@@ -61,6 +61,13 @@ export const digestOf = (method: string, path: string, body: Buffer): string =>
 /** Fires when the client is gone before its answer. */
 export function goneSignal(outgoing: ServerResponse, stopping: AbortSignal): AbortSignal {
   const gone = new AbortController();
-  outgoing.once("close", () => gone.abort());
-  return AbortSignal.any([gone.signal, stopping]);
+  const stop = () => gone.abort();
+  stopping.addEventListener("abort", stop, { once: true });
+  if (stopping.aborted) stop();
+  outgoing.once("close", () => {
+    stopping.removeEventListener("abort", stop);
+    // After its answer nobody waits for the signal, whose error costs more than most of a request.
+    if (!outgoing.writableFinished) gone.abort();
+  });
+  return gone.signal;
 }

@@ -10,6 +10,11 @@ import type { OpenDatabase } from "./open.ts";
 import { type Tx, toWorkspace } from "./record.ts";
 import { appendIntent, insertWorkspace, ownWorkspace, setHalt, type VerifiedIntent } from "./workspaces.ts";
 
+/** Without `endpoints` they stay as they are. */
+export interface Report extends Pick<PollRequest, "observations"> {
+  readonly endpoints?: PollRequest["endpoints"];
+}
+
 const keptMs = 7 * 24 * 3_600_000;
 
 /** What the control plane remembers. Every change is one transaction, and transactions run one after the other. */
@@ -35,9 +40,10 @@ export class Store {
     return this.#write((tx) => setHalt(tx, host, id, halt));
   }
 
-  /** @throws ControlError `not-found` */
-  async get(tenant: TenantId, id: WorkspaceId): Promise<Workspace> {
-    return toWorkspace(await ownWorkspace(this.#open.db, tenant, id));
+  /** Undefined when its revision is not above `after`. @throws ControlError `not-found` */
+  async get(tenant: TenantId, id: WorkspaceId, after = -1): Promise<Workspace | undefined> {
+    const row = await ownWorkspace(this.#open.db, tenant, id);
+    return row.revision > after ? toWorkspace(row) : undefined;
   }
 
   list(query: ListQuery): Promise<{ items: Workspace[]; nextCursor?: string }> {
@@ -65,10 +71,10 @@ export class Store {
   }
 
   /** Returns the workspaces whose record has changed. */
-  report(host: HostId, said: Pick<PollRequest, "observations" | "endpoints">, nowMs: number): Promise<string[]> {
+  report(host: HostId, said: Report, nowMs: number): Promise<string[]> {
     return this.#write(async (tx) => [
       ...(await hosts.observe(tx, host, said.observations, nowMs)),
-      ...(await hosts.replaceEndpoints(tx, host, said.endpoints)),
+      ...(said.endpoints === undefined ? [] : await hosts.replaceEndpoints(tx, host, said.endpoints)),
     ]);
   }
 
