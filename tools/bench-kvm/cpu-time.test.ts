@@ -2,7 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { cpuMs } from "./cpu-time.ts";
+import { childrenCpuMs, cpuMs } from "./cpu-time.ts";
+
+test("CPU time of children is read from behind a name that looks like fields", () => {
+  const fields = Array.from({ length: 50 }, (_, at) => String(at + 3)); // the third field of proc(5) has the value 3
+  expect(childrenCpuMs(`7 (a) b (1 2 3) ${fields.join(" ")}`)).toBe((16 + 17) * 10);
+});
 
 test("CPU time of a control group is its usage, and nothing where there is no group", () => {
   const folder = mkdtempSync(join(tmpdir(), "exai-cpu-"));

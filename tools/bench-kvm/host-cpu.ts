@@ -1,7 +1,9 @@
+import { spawnSync } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "@exai/sdk";
 import { baseImage } from "../bench/image.ts";
-import { type Result, result } from "../bench/result.ts";
+import { median, type Result, result } from "../bench/result.ts";
+import { childrenCpuMs } from "./cpu-time.ts";
 import { NullStack } from "./null-stack.ts";
 import { buildNullVmm } from "./null-vmm.ts";
 
@@ -10,6 +12,7 @@ const row = 50;
 const settleMs = 300;
 /** So long nothing is asked before one alone. */
 const pauseMs = 1000;
+const starts = 5;
 
 export interface HostCpuOptions {
   readonly rounds: number;
@@ -41,14 +44,28 @@ export async function hostCpu({ rounds, signal, say }: HostCpuOptions): Promise<
   };
   await cycle();
   const alone: number[] = [];
+  const references: number[] = [];
   const inRow: number[] = [];
   for (let round = 0; round < rounds; round++) {
+    references.push(nodeStartMs());
     await delay(pauseMs, undefined, { signal });
     alone.push(await cost(1));
     await delay(pauseMs, undefined, { signal });
     inRow.push(await cost(row));
-    say(`round ${round + 1}: alone ${alone.at(-1)?.toFixed(1)} ms, each of ${row} ${inRow.at(-1)?.toFixed(1)} ms`);
+    const start = `a start of Node ${references.at(-1)?.toFixed(0)} ms`;
+    say(
+      `round ${round + 1}: alone ${alone.at(-1)?.toFixed(1)} ms, each of ${row} ${inRow.at(-1)?.toFixed(1)} ms; ${start}`,
+    );
   }
   say(`of that the double's own, and its keeper's: ${stack.vmCpuMs(rounds * (row + 1) + 1).toFixed(1)} ms each`);
-  return [result("host-cpu-ms-1", alone), result("host-cpu-ms-50", inRow)];
+  const reference = median(references);
+  const against = (all: readonly number[]) => ({ reference, ratio: median(all) / reference });
+  return [result("host-cpu-ms-1", alone, against(alone)), result("host-cpu-ms-50", inRow, against(inRow))];
+}
+
+/** CPU time of a Node that starts and ends: what this machine's milliseconds are worth right now. */
+function nodeStartMs(): number {
+  const fromMs = childrenCpuMs();
+  for (let at = 0; at < starts; at++) spawnSync(process.execPath, ["--eval", "0"]);
+  return (childrenCpuMs() - fromMs) / starts;
 }
