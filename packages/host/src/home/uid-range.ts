@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "@exai/base";
 import { HostError } from "../errors.ts";
@@ -14,26 +14,29 @@ export const uidRanges = { first, last: first + ranges * uidOffsets.rangeSize - 
 
 /**
  * Claims a range of uids for one home on this machine, so that two stacks never share a uid. A claim is a symbolic
- * link to the home, which makes it atomic; one whose home is gone is free.
+ * link to the home, which makes it atomic; one whose home is gone is free, and taken only when no other range is.
  * @returns the first uid of the range
  * @throws HostError `uids` when all are taken
  */
 export function claimUidRange(home: string, folder = registry): number {
   mkdirSync(folder, { recursive: true, mode: 0o755 });
-  const free: number[] = [];
+  const unclaimed: number[] = [];
+  const stale: number[] = [];
   for (let n = 0; n < ranges; n++) {
     const holder = readClaim(join(folder, String(n)));
     if (holder === home) return first + n * uidOffsets.rangeSize;
-    if (holder === undefined || !existsSync(join(holder, "home.json"))) free.push(n);
+    if (holder === undefined) unclaimed.push(n);
+    else if (isGone(holder)) stale.push(n);
   }
-  for (const n of free) if (take(join(folder, String(n)), home)) return first + n * uidOffsets.rangeSize;
+  for (const n of unclaimed) if (claim(join(folder, String(n)), home)) return first + n * uidOffsets.rangeSize;
+  for (const n of stale) if (takeOver(join(folder, String(n)), home)) return first + n * uidOffsets.rangeSize;
   throw new HostError("uids", `all ${ranges} ranges of user ids are taken; remove stale links in ${folder}`);
 }
 
 export function releaseUidRange(home: string, folder = registry): void {
   for (let n = 0; n < ranges; n++) {
-    const claim = join(folder, String(n));
-    if (readClaim(claim) === home) rmSync(claim, { force: true });
+    const path = join(folder, String(n));
+    if (readClaim(path) === home) rmSync(path, { force: true });
   }
 }
 
@@ -45,9 +48,9 @@ function readClaim(path: string): string | undefined {
   }
 }
 
-function take(path: string, home: string): boolean {
-  const stale = readClaim(path);
-  if (stale !== undefined) rmSync(path, { force: true });
+const isGone = (holder: string): boolean => !existsSync(join(holder, "home.json"));
+
+function claim(path: string, home: string): boolean {
   try {
     symlinkSync(home, path);
     return true;
@@ -55,4 +58,20 @@ function take(path: string, home: string): boolean {
     if (errorCode(error) === "EEXIST") return false; // somebody was faster
     throw error;
   }
+}
+
+/** Who is first to move a stale claim away may take its place: removed, it could be another's fresh one by then. */
+function takeOver(path: string, home: string): boolean {
+  const aside = `${path}.${process.pid}`;
+  try {
+    renameSync(path, aside);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false; // somebody was faster
+    throw error;
+  }
+  const holder = readClaim(aside);
+  const stale = holder === undefined || isGone(holder);
+  if (!stale) claim(path, holder);
+  rmSync(aside, { force: true });
+  return stale && claim(path, home);
 }
