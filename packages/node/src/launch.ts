@@ -35,9 +35,8 @@ export async function launch(vm: VmContext, request: LaunchRequest, source: VmCo
   await dropVolumes(vm, (lifetime) => readVolume(vm, lifetime)?.files === undefined);
   // Of a lifetime that ended while nobody looked.
   await releaseFloor(vm);
-  const cgroup = claimFloor(vm, request.cpus);
   try {
-    await start(vm, request, cgroup, files);
+    await start(vm, request, claimFloor(vm, request.cpus), files);
   } catch (error) {
     await releaseFloor(vm);
     throw error;

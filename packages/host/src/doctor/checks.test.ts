@@ -1,4 +1,5 @@
 import { type DoctorCheckId, type DoctorResult, doctorCheckIds } from "@exai/api/host";
+import { outputBytes } from "@exai/node";
 import { describe, expect, it } from "vitest";
 import { HostError } from "../errors.ts";
 import { type Changes, FakeHost, goodContext, manifest, useChecks } from "../testing/doctor-host.fixture.ts";
@@ -324,11 +325,11 @@ describe("what is no file", () => {
 
   it("an output of a VMM that grew beyond its bound", async () => {
     const host = new FakeHost();
-    host.sizes.set("/run/exai/aaaaaaaa/t/t1/vm/w1/console.log", 1 << 20);
+    host.sizes.set("/run/exai/aaaaaaaa/t/t1/vm/w1/console.log", outputBytes.console);
     host.sizes.set("/var/lib/exai/vms/w1/firecracker.log", 128 << 10);
     expect(await look("serial-console", host)).toMatchObject({ status: "ok" });
     expect(await look("vmm-logs", host)).toMatchObject({ status: "ok" });
-    host.sizes.set("/run/exai/aaaaaaaa/t/t1/vm/w1/console.log.1", (1 << 20) + 1);
+    host.sizes.set("/run/exai/aaaaaaaa/t/t1/vm/w1/console.log.1", outputBytes.console + 1);
     host.sizes.set("/var/lib/exai/vms/w1/metrics.json.1", (128 << 10) + 1);
     expect(await look("serial-console", host)).toMatchObject({
       status: "fail",
