@@ -1,8 +1,8 @@
 //! Nothing malformed, only far too much of it.
 
 use crate::Target;
-use crate::device::{BUFFER_BYTES, Queue, SIZE, buffer, poke};
 use crate::machine::{Console, pause};
+use crate::queue::{BUFFER_BYTES, Queue, SIZE, buffer, poke};
 use crate::requests::{kind, read, write};
 
 /// Every queue, those that do not exist as well, told of nothing.

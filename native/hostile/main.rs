@@ -1,4 +1,4 @@
-//! A guest that is hostile to its devices, booted in a kernel's place by the tests of tests/kvm. It finds every virtio device of
+//! A guest that is hostile to its devices, booted in a kernel's place by tests/kvm and tests/vm. It finds every virtio device of
 //! the machine and does one kind of harm to each. What it tries is told on the console before it is tried, so that who
 //! watches knows what a VMM died of. Words of the command line: `hostile=NAME`, `from=N` (the device to begin with),
 //! `seed=N`, `rounds=N`, `ram=MIB`.
@@ -18,12 +18,14 @@ mod boot;
 mod device;
 mod floods;
 mod machine;
+mod queue;
 mod requests;
 mod rings;
 mod setup;
 
-use device::{Device, MOST_QUEUES, Queue};
+use device::Device;
 use machine::{Random, command_line, pause, reset};
+use queue::{MOST_QUEUES, Queue};
 
 /// One device under attack.
 pub struct Target {

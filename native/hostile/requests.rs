@@ -1,9 +1,9 @@
 //! Well-formed descriptors with lies in what they carry: what each kind of device makes of its requests.
 
 use crate::Target;
-use crate::device::{Descriptor, Queue, WRITE, buffer, poke};
 use crate::floods::{Packet, operation};
 use crate::machine::pause;
+use crate::queue::{Descriptor, Queue, WRITE, buffer, poke};
 
 pub mod kind {
     pub const BLOCK: u32 = 2;

@@ -1,8 +1,8 @@
 //! Harm to a device that works: descriptors and rings that lie.
 
 use crate::Target;
-use crate::device::{Descriptor, INDIRECT, NEXT, Queue, SIZE, WRITE, buffer};
 use crate::machine::pause;
+use crate::queue::{Descriptor, INDIRECT, NEXT, Queue, SIZE, WRITE, buffer};
 
 const fn at(address: u64, length: u32, flags: u16, next: u16) -> Descriptor {
     Descriptor { address, length, flags, next }
@@ -139,7 +139,7 @@ pub fn random(target: &mut Target) {
                 let (near, far) = (random.below(8) as u16, random.next() as u16);
                 queue.describe(each, at(address, length, flags, if random.below(8) == 0 { far } else { near }));
             }
-            crate::device::poke(buffer() + random.below(64), random.next());
+            crate::queue::poke(buffer() + random.below(64), random.next());
             let (near, far) = (random.below(8) as u16, random.next() as u16);
             let odd = random.below(32);
             queue.offer(if odd == 0 { far } else { near });

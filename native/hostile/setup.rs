@@ -1,8 +1,9 @@
 //! Harm before a device works: registers, states, and queues that can't be.
 
 use crate::Target;
-use crate::device::{Device, Queue, SIZE, status};
+use crate::device::{Device, status};
 use crate::machine::{pause, reset};
+use crate::queue::{Queue, SIZE};
 
 const ODD: [u32; 10] = [0, 1, 2, 3, 0x7f, 0x80, 0xffff, 0x1_0000, 0x8000_0000, u32::MAX];
 

@@ -1,18 +1,26 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { nodeContract } from "@exai/api/host";
+import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
+import { createIpcClient, type IpcClient } from "@exai/ipc";
+import { type NodeCalls, nodeCalls, planFirecracker } from "@exai/machine";
 import { bytes } from "@exai/machine/contract";
 import { Stand } from "../../packages/tenant/src/testing/stand.ts";
 import { pssMib } from "../../tools/bench/pss.ts";
 import { percentile } from "../../tools/bench/result.ts";
+import { hostileGuest } from "../../tools/build/hostile-guest.ts";
+import { firecrackerFolder } from "../../tools/nested-host/firecracker.ts";
 import { ChannelProcess } from "../support/channel-process.ts";
-import { type HostileHost, launchHostile, logBytes } from "../support/hostile-guest.ts";
-import { firecrackerHost } from "./machine-kvm.ts";
+import { logBytes } from "../support/hostile-guest.ts";
+import { AgentProcess } from "../vm/agent-process.ts";
+import { HostFixture } from "../vm/host-fixture.ts";
+import { bootFiles, imageStore } from "./where.ts";
 
-type Vm = Awaited<ReturnType<typeof launchHostile>>;
 type Client = ReturnType<Stand["client"]>;
 
 const calls = 100;
 const longestMs = 600_000;
+const size = { cpus: 1, memoryMib: 128 };
 
 export interface Measured {
   /** p99 of the neighbour's exec in ms: before, and in each round beside the flood until one was good. */
@@ -25,66 +33,86 @@ export interface Measured {
   logBytes: number;
 }
 
-/** A real channel process with a quiet workspace, beside which others are loud. The node agent is in this process. */
+/** A node agent and a channel process with a quiet workspace, beside which others are loud. */
 export class FloodStand implements AsyncDisposable {
-  readonly host: HostileHost;
+  readonly host: HostFixture;
   readonly #stand: Stand;
+  readonly #agent: AgentProcess;
+  readonly #client: IpcClient<typeof nodeContract>;
   readonly #channel: ChannelProcess;
-  readonly #quiet: Client;
+  #quiet: Client;
 
   static async begin(): Promise<FloodStand> {
-    const host = await firecrackerHost();
+    const host = new HostFixture({ imageStore, firecracker: join(firecrackerFolder(), "firecracker") });
     const stand = await Stand.make();
-    const channel = await ChannelProcess.start(host.driver.host, stand);
-    const { workspace } = await host.driver.launch({ cpus: 1, memoryMib: 128, diskMib: 64 });
-    const started = new FloodStand(host, stand, channel, stand.client(workspace, { url: channel.url }));
+    const agent = new AgentProcess(host);
+    await agent.serving();
+    const started = new FloodStand(host, stand, agent, await ChannelProcess.start(host, stand));
+    started.#quiet = started.#clientOf(await started.#launch(planFirecracker(bootFiles("base"), size)));
     await started.#p99(calls); // compiles
     return started;
   }
 
-  private constructor(host: HostileHost, stand: Stand, channel: ChannelProcess, quiet: Client) {
+  private constructor(host: HostFixture, stand: Stand, agent: AgentProcess, channel: ChannelProcess) {
     this.host = host;
     this.#stand = stand;
+    this.#agent = agent;
+    this.#client = createIpcClient(agent.socket, nodeContract);
     this.#channel = channel;
-    this.#quiet = quiet;
+    this.#quiet = stand.client(undefined);
+  }
+
+  get #calls(): NodeCalls {
+    return nodeCalls(this.#client);
+  }
+
+  #clientOf(workspace: WorkspaceId): Client {
+    return this.#stand.client(workspace, { url: this.#channel.url });
+  }
+
+  async #launch(plan: ReturnType<typeof planFirecracker>): Promise<WorkspaceId> {
+    const workspace = newWorkspaceId();
+    await this.#calls.prepare({ workspace, diskMib: 128 });
+    await this.#calls.launch({ workspace, lifetime: newLifetimeId(), ...plan });
+    return workspace;
   }
 
   /** An honest guest with a loud program. */
-  async honest(script: string): Promise<Vm> {
-    const vm = await this.host.driver.launch({ cpus: 1, memoryMib: 128, diskMib: 128 });
-    const { processes } = this.#stand.client(vm.workspace, { url: this.#channel.url });
-    await processes.start({ argv: ["sh", "-c", script].map(bytes), user: "root" });
-    return vm;
+  async honest(script: string): Promise<WorkspaceId> {
+    const workspace = await this.#launch(planFirecracker(bootFiles("base"), size));
+    const argv = ["sh", "-c", script].map(bytes);
+    await this.#clientOf(workspace).processes.start({ argv, user: "root" });
+    return workspace;
   }
 
-  hostile(words: string): Promise<Vm> {
-    return launchHostile(this.host, words);
+  hostile(words: string): Promise<WorkspaceId> {
+    const image = { ...bootFiles("base"), kernel: hostileGuest(), commandLine: `${words} ram=${size.memoryMib}` };
+    return this.#launch(planFirecracker(image, size));
   }
 
   /** @param start begins the flood; @param until what the guest prints when it is through, for at most ten minutes */
-  async measure(start: () => Promise<Vm>, until?: RegExp): Promise<Measured & { console: string }> {
+  async measure(start: () => Promise<WorkspaceId>, until?: RegExp): Promise<Measured & { console: string }> {
     const aloneMs = await this.#p99(calls);
-    const [channel, agent] = [pssMib(this.#channel.child.pid ?? 0), process.memoryUsage().rss];
-    const vm = await start();
-    const { launcherPid } = JSON.parse(
-      readFileSync(join(vm.folder, "status.json"), "utf8").split("\n")[0] ?? "",
-    ).started;
-    const keeper = pssMib(launcherPid);
+    const [channel, agent] = [this.#channel, this.#agent].map(({ child }) => mib(child.pid ?? 0));
+    const workspace = await start();
+    const folder = join(this.host.config.vmsFolder, workspace);
+    const console = (): string => readConsole(this.host, workspace);
+    const { launcherPid } = JSON.parse(readFileSync(join(folder, "status.json"), "utf8").split("\n")[0] ?? "").started;
+    const keeper = mib(launcherPid);
     const [besideMs, startedMs]: [number[], number] = [[], performance.now()];
-    let [channelMib, keeperMib, agentMib] = [0, 0, 0];
+    const grown = { channelMib: 0, keeperMib: 0, agentMib: 0 };
     for (let through = false; !through; ) {
       besideMs.push(await this.#p99(calls));
-      channelMib = Math.max(channelMib, pssMib(this.#channel.child.pid ?? 0) - channel);
-      agentMib = Math.max(agentMib, (process.memoryUsage().rss - agent) / 2 ** 20);
-      keeperMib = Math.max(keeperMib, keeperNow(launcherPid) - keeper);
+      grown.channelMib = Math.max(grown.channelMib, mib(this.#channel.child.pid ?? 0) - (channel ?? 0));
+      grown.agentMib = Math.max(grown.agentMib, mib(this.#agent.child.pid ?? 0) - (agent ?? 0));
+      grown.keeperMib = Math.max(grown.keeperMib, mib(launcherPid) - keeper);
       const late = performance.now() - startedMs > longestMs;
       const good = besideMs.length >= 3 || Math.min(...besideMs) <= 2 * aloneMs;
-      through = until === undefined ? good : late || until.test(await vm.console());
+      through = until === undefined ? good : late || until.test(console());
     }
-    const console = await vm.console();
-    const kept = logBytes(vm.folder, this.host.driver);
-    await vm.machine.destroy();
-    return { aloneMs, besideMs, channelMib, keeperMib, agentMib, logBytes: kept, console };
+    const [said, kept] = [console(), logBytes(this.host, workspace)];
+    await this.#calls.remove({ workspace });
+    return { aloneMs, besideMs, ...grown, logBytes: kept, console: said };
   }
 
   async #p99(times: number): Promise<number> {
@@ -100,17 +128,22 @@ export class FloodStand implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#client[Symbol.dispose]();
     await this.#channel[Symbol.asyncDispose]();
-    await this.host.driver[Symbol.asyncDispose]();
+    await this.#agent[Symbol.asyncDispose]();
+    await this.host[Symbol.asyncDispose]();
     await this.#stand[Symbol.asyncDispose]();
   }
 }
 
-/** A keeper goes with its VMM, and a guest that floods may bring that down. */
-function keeperNow(pid: number): number {
+/** A keeper goes with its VMM, and a guest that floods may bring that down: then it holds nothing. */
+function mib(pid: number): number {
   try {
     return pssMib(pid);
   } catch {
     return 0;
   }
 }
+
+const readConsole = (host: HostFixture, workspace: WorkspaceId): string =>
+  readFileSync(join(host.config.runFolder, "t", host.tenants[0], "vm", workspace, "console.log"), "utf8");

@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import type { WorkspaceId } from "@exai/base";
 import type { BootFiles, LaunchPlan, MachineExit, MachineSize } from "@exai/machine";
 import { hostileGuest } from "../../tools/build/hostile-guest.ts";
+import type { HostFixture } from "../vm/host-fixture.ts";
 import { processesOf } from "../vm/launcher-fixture.ts";
 import type { MachineDriver } from "./machine-driver.ts";
 
@@ -67,7 +69,7 @@ export async function attack(host: HostileHost, of: Attack): Promise<Outcome> {
       ...(through || last === undefined ? {} : { at: `${last.index}:${last.type}` }),
       exit,
       killed: ended === undefined,
-      logBytes: logBytes(vm.folder, host.driver),
+      logBytes: logBytes(host.driver.host, vm.workspace),
       console: text,
       log: logsOf(vm.folder),
     });
@@ -92,10 +94,9 @@ function parse(console: string): { index: number; type: string; served: boolean 
 }
 
 /** Console, errors, log and metrics: all that a guest and its VMM can make the host keep. */
-export function logBytes(folder: string, driver: MachineDriver): number {
-  const workspace = folder.split("/").at(-1) ?? "";
-  const { runFolder } = driver.host.config;
-  const folders = [folder, ...driver.host.tenants.map((tenant) => join(runFolder, "t", tenant, "vm", workspace))];
+export function logBytes({ config, tenants }: HostFixture, workspace: WorkspaceId): number {
+  const runs = tenants.map((tenant) => join(config.runFolder, "t", tenant, "vm", workspace));
+  const folders = [join(config.vmsFolder, workspace), ...runs];
   const files = folders.flatMap(filesOf).filter((path) => /(\.log|metrics\.json)(\.1)?$/.test(path));
   return files.reduce((sum, path) => sum + (statSync(path, { throwIfNoEntry: false })?.size ?? 0), 0);
 }
