@@ -29,11 +29,15 @@ export class TestStack implements AsyncDisposable {
   }
 
   /** `prepare` may put something into the empty home before it is started for the first time. */
-  static async start(args: readonly string[] = [], prepare?: (home: string) => void): Promise<TestStack> {
+  static async start(
+    args: readonly string[] = [],
+    prepare?: (home: string) => void,
+    options: RunOptions = {},
+  ): Promise<TestStack> {
     const stack = new TestStack(mkdtempSync(join(tmpdir(), "exai-e2e-")));
     try {
       prepare?.(stack.home);
-      await stack.must(["up", "-d", ...args]);
+      await stack.must(["up", "-d", ...args], options);
     } catch (error) {
       await stack[Symbol.asyncDispose]();
       throw error;

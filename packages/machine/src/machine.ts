@@ -115,17 +115,23 @@ export class Machine implements AsyncDisposable {
     throw new MachineError("monitor", "the guest's channel was lost while the machine was paused", { cause: lost });
   }
 
-  /** Lets the processors go on, then the programs. @throws MachineError `monitor`; of the guest as `sayHello` */
-  async resume(guest: GuestSession): Promise<void> {
+  /**
+   * Lets the processors go on, then the programs. Without a session the programs wait for the next one, and `ready` is
+   * the caller's word: after a `save` that failed, Firecracker has reset the channel.
+   * @throws MachineError `monitor`; of the guest as `sayHello`
+   */
+  async resume(guest?: GuestSession): Promise<void> {
     this.#take({ kind: "resume" });
     using monitor = await this.#monitor();
     await monitor.resume();
+    if (guest === undefined) return;
     await sayHello(guest.machine, { hostname: this.#workspace });
     this.ready();
   }
 
   /**
-   * A paused machine into a snapshot; its VMM is ended, its disk stays. When it fails, the machine is still paused.
+   * A paused machine into a snapshot; its VMM is ended, its disk stays. When it fails, the machine is still paused, and its
+   * channel may be lost.
    * @throws MachineError `monitor`, `host`
    */
   async save(): Promise<SnapshotRef> {

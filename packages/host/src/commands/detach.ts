@@ -28,6 +28,9 @@ export function ownArgv(): [string, ...string[]] {
   return [process.execPath, ...process.execArgv, entry, ...words];
 }
 
+/** Longer than the supervisor itself waits for its broker: it says more of what failed. */
+const readyMs = 180_000;
+
 /**
  * Starts a supervisor that outlives us, and waits until its stack is ready.
  * @throws HostError `locked` before anything of a stack that runs is touched; `child` with what the supervisor said last
@@ -40,13 +43,13 @@ export async function detach(path: string, argv: readonly [string, ...string[]])
   closeSync(output);
   const ended = new Promise<number>((done) => child.once("exit", (code) => done(code ?? 1)));
   using supervisor = createIpcClient(runPaths(home.stack).supervisorSocket, supervisorContract);
-  for (const untilMs = Date.now() + 60_000; Date.now() < untilMs; ) {
+  for (const untilMs = Date.now() + readyMs; Date.now() < untilMs; ) {
     const status = await supervisor.call("status", {}, { timeoutMs: 5_000 }).catch(() => undefined);
     if (status?.ready === true && status.processes.some((each) => each.pid === child.pid)) return status;
     const code = await Promise.race([ended, new Promise<undefined>((done) => void setTimeout(done, 20, undefined))]);
     if (code !== undefined) throw new HostError("child", lastWords(logFile, begin));
   }
-  throw new HostError("child", `the stack was not ready after 60 s; see ${logFile} and 'exai status'`);
+  throw new HostError("child", `the stack was not ready after ${readyMs / 1000} s; see ${logFile} and 'exai status'`);
 }
 
 /** The lock is taken while the home is opened and the log begun; the child takes it again, or says who was faster. */

@@ -20,6 +20,9 @@ export interface StackFacts {
   logger: Logger;
 }
 
+/** Node alone takes seconds to start on a busy or emulated host; a child that ends is seen at once, however long this is. */
+const brokerMs = 120_000;
+
 /** All processes of a stack, in the order in which they depend on each other. */
 export class Stack implements AsyncDisposable {
   readonly #options: StackOptions;
@@ -88,7 +91,7 @@ export class Stack implements AsyncDisposable {
 
   /** A host works without its control plane, so that is only waited for; without its broker it does not. */
   async #awaitBroker(): Promise<void> {
-    const untilMs = Date.now() + 30_000;
+    const untilMs = Date.now() + brokerMs;
     for (;;) {
       const status = await this.#brokerStatus();
       if (status?.controlConnected === true) return;

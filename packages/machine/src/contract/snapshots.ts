@@ -199,8 +199,11 @@ export function describeSnapshots(driver: () => ContractDriver): void {
       using monitor = await machine.monitor();
       await expect(monitor.save()).rejects.toMatchObject({ code: "monitor" });
     }
-    await machine.machine.resume(guest);
-    expect((await sh(guest, "echo on")).stdout).toBe("on\n");
+    guest[Symbol.dispose]();
+    await machine.machine.resume();
+    using again = await machine.dial();
+    machine.machine.ready();
+    expect((await sh(again, "echo on")).stdout).toBe("on\n");
   });
 
   it("loses a session that is not the last one before it is copied", async () => {

@@ -1,0 +1,18 @@
+import { expect, it } from "vitest";
+import { firecrackerFolder } from "../../../tools/nested-host/firecracker.ts";
+import { TestStack } from "../../support/stack.ts";
+
+/** What a user has on a host whose KVM works: the same commands, and Firecracker behind them without a word about it. */
+const slow = { timeoutMs: 300_000 };
+
+it("a stack chooses Firecracker by itself, and a program runs in it", { timeout: 850_000 }, async () => {
+  await using stack = await TestStack.start(["--firecracker", `${firecrackerFolder()}/firecracker`], undefined, slow);
+  const status = JSON.parse((await stack.must(["status", "--json"], slow)).stdout);
+  expect(JSON.stringify(status)).toMatch(/"firecracker"/);
+  const ran = await stack.must(["run", "--memory", "256M", "--", "sh", "-c", "uname -r; id -u"], slow);
+  expect(ran.stdout).toMatch(/-exai\n\d+\n$/);
+  await stack.must(["workspace", "create", "--name", "kept", "--memory", "256M"], slow);
+  const inspected = JSON.parse((await stack.must(["workspace", "inspect", "kept", "--json"], slow)).stdout);
+  expect(JSON.stringify(inspected)).toMatch(/"vmm":"firecracker","accelerator":"kvm"/);
+  await stack.must(["workspace", "destroy", "kept"], slow);
+});
