@@ -59,7 +59,9 @@ export class Spawner {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop() ?? "";
     for (const line of lines) {
-      const answer = ended.parse(JSON.parse(line));
+      const answer = parsed(line);
+      // Its stream can't be made sense of any more: whoever waits starts what it wants by itself.
+      if (answer === undefined) return void this.#end();
       const waiting = this.#waiting.get(answer.id);
       this.#waiting.delete(answer.id);
       waiting?.resolve("error" in answer ? undefined : answer);
@@ -68,7 +70,16 @@ export class Spawner {
 
   #end(): void {
     this.#gone = true;
+    this.#requests.destroy();
     for (const { resolve } of this.#waiting.values()) resolve(undefined);
     this.#waiting.clear();
+  }
+}
+
+function parsed(line: string): z.infer<typeof ended> | undefined {
+  try {
+    return ended.parse(JSON.parse(line));
+  } catch {
+    return undefined;
   }
 }

@@ -88,7 +88,7 @@ export class Vms {
       this.#lastUid = uid;
       return uid;
     }
-    throw new NodeError("uids-exhausted", `all ${count} uids for VMs are in use`);
+    throw new NodeError("uids-exhausted", `all ${count} uids for VMs are in use; destroy a workspace first`);
   }
 
   /** Last step of a removal. */

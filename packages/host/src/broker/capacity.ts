@@ -45,7 +45,7 @@ export class Capacity {
     if (memoryMib > free) {
       throw new HostError(
         "admission",
-        `${memoryMib} MiB of memory do not fit: ${Math.max(0, free)} MiB are free on this host`,
+        `${memoryMib} MiB of memory do not fit: ${Math.max(0, free)} MiB are free on this host; stop a workspace first`,
       );
     }
     const freeCores = cores === undefined ? cpus : Math.max(0, cores - this.promisedCpus);

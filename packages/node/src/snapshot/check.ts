@@ -29,7 +29,11 @@ export async function checkSnapshot(
   const record = readVolume(source, lifetime);
   if (record?.files === undefined || !isMounted(source, lifetime)) throw gone();
   const difference = differenceOf(record.origin, await originOf(request.vmm, executable, machineOf(request)));
-  if (difference !== undefined) throw new NodeError("snapshot-mismatch", `the snapshot can't be loaded: ${difference}`);
+  if (difference !== undefined)
+    throw new NodeError(
+      "snapshot-mismatch",
+      `the snapshot can't be loaded: ${difference}; start the workspace from its disk`,
+    );
   const paths = volumePaths(source, lifetime);
   await mustBe(paths.state, record.files.state);
   if (record.files.memory === undefined) return { state: paths.state };
@@ -39,7 +43,10 @@ export async function checkSnapshot(
 
 async function mustBe(path: string, wanted: object): Promise<void> {
   if (isDeepStrictEqual(await digestFile(path), wanted)) return;
-  throw new NodeError("snapshot-broken", "the snapshot can't be loaded: its files are not what was saved");
+  throw new NodeError(
+    "snapshot-broken",
+    "the snapshot can't be loaded: its files are not what was saved; start the workspace from its disk",
+  );
 }
 
 /** In words for a person, the first that differs. */

@@ -29,7 +29,10 @@ export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise
   };
   const wantedBytes = record.origin.machine.memoryMib * 2 ** 20;
   if (files.state.sizeBytes === 0 || (files.memory !== undefined && files.memory.sizeBytes !== wantedBytes))
-    throw new NodeError("no-snapshot", "the volume holds half a snapshot: the VMM did not come to its end");
+    throw new NodeError(
+      "no-snapshot",
+      "the volume holds half a snapshot: the VMM did not come to its end; drop it, and start the workspace from its disk",
+    );
   const sealed = { ...record, files };
   writeVolume(vm, lifetime, sealed);
   vm.afterStep("volume sealed");
@@ -53,4 +56,7 @@ function takeOver(vm: VmContext, lifetime: LifetimeId, record: SnapshotRecord): 
 }
 
 export const gone = (): NodeError =>
-  new NodeError("no-snapshot", "there is no such snapshot; a restart of the host takes those in memory");
+  new NodeError(
+    "no-snapshot",
+    "there is no such snapshot, a restart of the host takes those in memory; start the workspace from its disk",
+  );

@@ -55,7 +55,7 @@ function admit(sizeMib: number, others: readonly VmContext[]): void {
   if (sizeMib <= free) return;
   throw new NodeError(
     "no-memory",
-    `a volume of ${sizeMib} MiB does not fit: ${free} MiB of memory are free on this host`,
+    `a volume of ${sizeMib} MiB does not fit: ${free} MiB of memory are free on this host; stop a workspace first`,
   );
 }
 

@@ -1,4 +1,4 @@
-import { type FirecrackerLoad, firecrackerAnswers, jail } from "@exai/api/host";
+import { type FirecrackerLoad, firecrackerAnswers, firecrackerLoad, firecrackerSnapshot, jail } from "@exai/api/host";
 import { MachineError } from "../../errors.ts";
 import { snapshotPaths } from "../plan.ts";
 import { type ApiAnswer, type ApiRequest, askFirecracker } from "./http.ts";
@@ -48,12 +48,12 @@ export class FirecrackerApi {
   /** The VM must be paused; both files must not exist or are written over. */
   createSnapshot(): Promise<void> {
     const body = { snapshot_type: "Full", snapshot_path: snapshotPaths.state, mem_file_path: snapshotPaths.memory };
-    return this.#change("PUT", "/snapshot/create", body, snapshotMs);
+    return this.#change("PUT", "/snapshot/create", firecrackerSnapshot.parse(body), snapshotMs);
   }
 
   /** In a fresh process; the VM stays paused. */
   async loadSnapshot(): Promise<void> {
-    await this.#change("PUT", "/snapshot/load", loadBody(await this.version()), snapshotMs);
+    await this.#change("PUT", "/snapshot/load", firecrackerLoad.parse(loadBody(await this.version())), snapshotMs);
   }
 
   async #get<T>(path: string, schema: { safeParse(value: unknown): { data?: T | undefined } }): Promise<T> {

@@ -1,4 +1,4 @@
-import { type FirecrackerConfig, jail } from "@exai/api/host";
+import { type FirecrackerConfig, firecrackerConfig, jail } from "@exai/api/host";
 import { type BootFiles, bootBlobs, jailPaths, type LaunchPlan, type MachineSize } from "../plan.ts";
 
 /**
@@ -11,7 +11,7 @@ export function planFirecracker(image: BootFiles, size: MachineSize): LaunchPlan
     vmm: "firecracker",
     argv,
     files: bootBlobs(image),
-    config: JSON.stringify(configOf(image, size)),
+    config: JSON.stringify(firecrackerConfig.parse(configOf(image, size))),
     kvm: true,
     ...size,
   };
