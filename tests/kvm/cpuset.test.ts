@@ -12,7 +12,7 @@ import { sh } from "../../packages/machine/src/contract/guest.ts";
 import type { MachineDriver } from "../support/machine-driver.ts";
 import { HostFixture, launcher } from "../vm/host-fixture.ts";
 import { allowedOn, cgroupRoot, lookAt, readLine, threadsOf } from "./cores.ts";
-import { firecrackerDriver, firecrackerPlan, hostileFirecrackerDriver } from "./machine-kvm.ts";
+import { firecrackerDriver, firecrackerPlan, hostileFirecrackerDriver, qemuKvmDriver } from "./machine-kvm.ts";
 import { keptFolder } from "./where.ts";
 
 /** On a host with three cores: 0 is everybody's, 1 that of helper threads, 2 the one for a virtual CPU. */
@@ -131,6 +131,16 @@ describe("a microVM with a core for its virtual CPU", () => {
     expect(readLine(`${seen.stack}/cpuset.cpus.partition`)).toBe("member");
     expect(await driver.leftovers()).toEqual([]);
   });
+});
+
+it("QEMU's virtual CPU is alone on its core, too, with QEMU's other threads on the shared one", async () => {
+  await using driver = await qemuKvmDriver();
+  const vm = await driver.launch(size);
+  expect(await restarted(driver).status(vm)).toMatchObject({ state: "running", notEnforced: [] });
+  const { "CPU 0/KVM": vcpu, ...others } = threadsOf(lookAt(driver, vm).pid);
+  expect(vcpu).toEqual({ cpus: "2", group: "vcpu0" });
+  expect(Object.keys(others).length).toBeGreaterThan(0);
+  for (const each of Object.values(others)) expect(each).toEqual({ cpus: "1", group: "shared" });
 });
 
 describe("the node agent's process, with the rights that it has", () => {

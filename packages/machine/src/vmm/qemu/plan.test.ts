@@ -38,6 +38,8 @@ describe("planQemu", () => {
       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ]);
     expect(argv).toContain("-nodefaults");
+    // The node agent finds the threads of virtual CPUs by their names.
+    expect(after(argv, "-name")).toEqual(["exai,debug-threads=on"]);
     expect(argv).toContain("-no-user-config");
   });
 
