@@ -1,5 +1,5 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { closeSync, fsync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { promisify } from "node:util";
 import { errorCode } from "@exai/base";
 
 /**
@@ -17,12 +17,14 @@ export function replaceFile(path: string, content: string, mode = 0o644): void {
   }
 }
 
+const sync = promisify(fsync);
+
 /** Makes files and folders durable, at once: most file systems do it in one commit. */
 export async function syncAll(paths: readonly string[]): Promise<void> {
   await Promise.all(
     paths.map(async (path) => {
-      const file = await open(path, "r");
-      await file.sync().finally(() => file.close());
+      const fd = openSync(path, "r");
+      await sync(fd).finally(() => closeSync(fd));
     }),
   );
 }
