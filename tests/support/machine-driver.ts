@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { chownSync, copyFileSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NodeConfig, SnapshotRef } from "@exai/api/host";
@@ -78,10 +79,16 @@ export function machineDriver(options: {
     launch: (spec, plan) => start(spec, undefined, plan),
     load: (spec, from) => start(spec, from),
     attach: ({ workspace }, sizeMib) => node.attachVolume({ workspace, sizeMib }),
+    drop: (ref) => node.dropVolume(ref),
     saved(ref) {
       const at = join(folderOf(ref.workspace), "volumes", ref.lifetime);
       const data = join(at, "data");
-      return { ref, files: readdirSync(data).map((name) => join(data, name)), record: `${at}.json` };
+      return {
+        ref,
+        files: readdirSync(data).map((name) => join(data, name)),
+        record: `${at}.json`,
+        unseal: () => void execFileSync("mount", ["-o", "remount,rw", at]),
+      };
     },
     leftovers: async () => host.leftovers(),
     [Symbol.asyncDispose]: () => host[Symbol.asyncDispose](),

@@ -1,6 +1,20 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { nodeContract, type SnapshotRef } from "@exai/api/host";
 import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
 import type { Handlers } from "@exai/ipc";
@@ -146,6 +160,100 @@ test("what is out of order is refused with a reason", async () => {
   // Half a snapshot goes when the next lifetime begins.
   await node.launch(launchRequest(workspace));
   expect(mounts(host)).toEqual([]);
+  await node.remove({ workspace });
+  expect(host.leftovers()).toEqual([]);
+});
+
+test("volumes that are made at once are promised once", async () => {
+  await using host = new HostFixture();
+  const node = direct(host.agent().handlers(host.tenants[0]));
+  const two = await Promise.all([started(node), started(node)]);
+  const availableMib = Number(/MemAvailable: +(\d+)/.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]) / 1024;
+  const most = Math.floor(availableMib * 0.6);
+  const attached = await Promise.allSettled(two.map((workspace) => node.attachVolume({ workspace, sizeMib: most })));
+  expect(attached.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+  expect(attached.find(({ status }) => status === "rejected")).toMatchObject({ reason: { code: "no-memory" } });
+  for (const workspace of two) await node.remove({ workspace });
+  expect(host.leftovers()).toEqual([]);
+});
+
+test("a dropped volume that its VMM still has holds nothing, and can't be filled again", async () => {
+  await using host = new HostFixture();
+  const node = direct(host.agent().handlers(host.tenants[0]));
+  const workspace = await started(node);
+  const ref = await node.attachVolume({ workspace, sizeMib });
+  // What keeps the file system alive as the VMM's mount and descriptors do.
+  const state = openSync(join(volumeOf(host, ref), "data", "state"), "w");
+  try {
+    writeSync(state, Buffer.alloc(1 << 20));
+    await node.dropVolume(ref);
+    expect(mounts(host)).toEqual([]);
+    expect(fstatSync(state).size).toBe(0);
+    // A page at most, and then none.
+    expect(writeSync(state, Buffer.alloc(1 << 20), 0, 1 << 20, 0)).toBeLessThanOrEqual(4096);
+    expect(() => writeSync(state, Buffer.alloc(1 << 20), 0, 1 << 20, 1 << 20)).toThrow(/ENOSPC/);
+  } finally {
+    closeSync(state);
+  }
+  expect(await node.awaitExit({ workspace, timeoutMs: 0 })).not.toHaveProperty("volumesMib");
+  await node.remove({ workspace });
+  expect(host.leftovers()).toEqual([]);
+});
+
+test("what is sealed is not written to, nor given away again", async () => {
+  await using host = new HostFixture();
+  const node = direct(host.agent().handlers(host.tenants[0]));
+  const workspace = await started(node);
+  const ref = await saved(host, node, workspace);
+  const file = join(volumeOf(host, ref), "data", "state");
+  // As if the VMM had handed its descriptor to somebody who outlives it.
+  const kept = openSync(file, "r+");
+  try {
+    await expect(node.sealSnapshot(ref)).rejects.toThrow(/somebody still writes/);
+  } finally {
+    closeSync(kept);
+  }
+  await node.sealSnapshot(ref);
+  expect(() => openSync(file, "r+")).toThrow(/EROFS/);
+  const again = { ...launchRequest(workspace), lifetime: ref.lifetime };
+  await node.launch(launchRequest(workspace));
+  await node.kill({ workspace });
+  await node.launch(again);
+  await expect(node.attachVolume({ workspace, sizeMib })).rejects.toThrow(/saved already/);
+  await node.remove({ workspace });
+  expect(host.leftovers()).toEqual([]);
+});
+
+test("a record that a power cut tore is none, and a hole of a terabyte is no snapshot", async () => {
+  await using host = new HostFixture();
+  const node = direct(host.agent().handlers(host.tenants[0]));
+  const workspace = await started(node);
+  const ref = await saved(host, node, workspace);
+  truncateSync(join(volumeOf(host, ref), "data", "state"), 2 ** 40);
+  const startMs = performance.now();
+  await expect(node.sealSnapshot(ref)).rejects.toEqual(code("no-snapshot"));
+  expect(performance.now() - startMs).toBeLessThan(5000);
+  writeFileSync(`${volumeOf(host, ref)}.json`, "{");
+  expect(await node.awaitExit({ workspace, timeoutMs: 0 })).toMatchObject({ state: "exited" });
+  await expect(node.sealSnapshot(ref)).rejects.toEqual(code("no-snapshot"));
+  await node.launch(launchRequest(workspace));
+  expect(mounts(host)).toEqual([]);
+  await node.remove({ workspace });
+  expect(host.leftovers()).toEqual([]);
+});
+
+test("to kill waits for no monitor", async () => {
+  await using host = new HostFixture();
+  const node = direct(host.agent().handlers(host.tenants[0]));
+  const workspace = await started(node);
+  // QEMU serves one at a time, so that the agent waits for its turn as it would for a VMM that says nothing.
+  using _held = await connectQmp(monitorOf(host, workspace));
+  const attached = node.attachVolume({ workspace, sizeMib }).catch((error: unknown) => error);
+  await sleep(300);
+  const startMs = performance.now();
+  expect(await node.kill({ workspace })).toMatchObject({ state: "exited" });
+  expect(performance.now() - startMs).toBeLessThan(3000);
+  expect(await attached).toMatchObject({ code: "volume-failed" });
   await node.remove({ workspace });
   expect(host.leftovers()).toEqual([]);
 });

@@ -42,7 +42,7 @@ const USAGE: &str = "usage: exai-launcher run < document.json
        exai-launcher volume-make --at PATH --bytes N --uid U --gid G
        exai-launcher volume-bind --at PATH --pid P --start-time T
        exai-launcher volume-pass --at PATH --monitor SOCKET --uid U --gid G
-       exai-launcher volume-drop --at PATH
+       exai-launcher volume-seal --at PATH | volume-discard --at PATH | volume-drop --at PATH
        exai-launcher service OPTIONS -- PROGRAM ARG...
        exai-launcher agent -- PROGRAM ARG...";
 
@@ -62,6 +62,8 @@ fn main() -> ExitCode {
         ["volume-make", options @ ..] => volume::make(options),
         ["volume-bind", options @ ..] => volume::bind(options),
         ["volume-pass", options @ ..] => volume::pass(options),
+        ["volume-seal", options @ ..] => volume::seal(options),
+        ["volume-discard", options @ ..] => volume::discard(options),
         ["volume-drop", options @ ..] => volume::drop(options),
         _ => Err(Failure::new(Step::Usage, USAGE)),
     };

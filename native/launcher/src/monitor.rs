@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::failure::{At, Failure, Step};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For all that it has to say. A VMM that takes longer holds up its own workspace alone.
+const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: u64 = 65_536;
 
 pub fn connect(path: &Path) -> Result<UnixStream, Failure> {
     let stream = UnixStream::connect(path).at(Step::Volume, path.display())?;
-    stream.set_read_timeout(Some(PATIENCE)).at(Step::Volume, "monitor")?;
     stream.set_write_timeout(Some(PATIENCE)).at(Step::Volume, "monitor")?;
     Ok(stream)
 }
@@ -72,6 +72,8 @@ impl Answers {
                 let rest = self.held.split_off(end + 1);
                 return Ok(std::mem::replace(&mut self.held, rest));
             }
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.stream.set_read_timeout(Some(left)).at(Step::Volume, "monitor")?;
             let mut chunk = [0; 4096];
             let count = self.stream.read(&mut chunk).at(Step::Volume, "monitor")?;
             self.total += count as u64;
@@ -91,8 +93,8 @@ mod tests {
 
     fn answered(text: &'static [u8]) -> Result<(), Failure> {
         let (ours, mut theirs) = UnixStream::pair().expect("pair");
-        ours.set_read_timeout(Some(Duration::from_millis(200))).expect("timeout");
         theirs.write_all(text).expect("write");
+        theirs.shutdown(std::net::Shutdown::Write).expect("shutdown");
         let file = OwnedFd::from(std::fs::File::open("/dev/null").expect("null"));
         pass(ours, &file)
     }

@@ -6,11 +6,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, Read, Seek, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,12 +35,16 @@ pub fn serve() -> Result<ExitCode, Failure> {
     for line in std::io::stdin().lock().lines() {
         let request: Request =
             serde_json::from_str(&line.at(Step::Usage, "standard input")?).at(Step::Usage, "request")?;
+        let id = request.id;
         let answering = move || {
             // One write for a line: answers of two threads never mix. Nobody reads any more: the end comes on standard input.
             let line = format!("{}\n", answer(&request));
             let _ = std::io::stdout().lock().write_all(line.as_bytes());
         };
-        std::thread::Builder::new().stack_size(128 << 10).spawn(answering).at(Step::Fork, "thread")?;
+        // One program less, not the end of all that run.
+        if let Err(error) = std::thread::Builder::new().stack_size(128 << 10).spawn(answering) {
+            println!("{}", json!({ "id": id, "error": format!("no thread: {error}") }));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -64,7 +69,11 @@ struct Ended {
 fn run(request: &Request) -> Result<Ended, Failure> {
     let (mut stdin, mut stdout, mut stderr) = (memory()?, memory()?, memory()?);
     stdin.write_all(request.input.as_bytes()).and_then(|()| stdin.rewind()).at(Step::Fork, "input")?;
-    let mut child = Command::new(&request.file)
+    let mut command = Command::new(&request.file);
+    // Whoever asked starts it again when this process is gone: two at once must not write one file.
+    // SAFETY: a system call of the child alone. Its parent is this thread, which waits for its end.
+    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+    let mut child = command
         .args(&request.args)
         .stdin(Stdio::from(stdin))
         .stdout(shared(&stdout)?)

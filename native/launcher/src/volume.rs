@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, chown, mkdir, openat, stat};
+use rustix::fs::{AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid, chown, ftruncate, mkdir, openat, stat, unlinkat};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree, unmount};
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_remount, move_mount, open_tree, unmount,
+};
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::failure::{At, Failure, Step};
@@ -22,6 +24,7 @@ const DATA: &str = "data";
 const IN_JAIL: &str = "/snap";
 /// One memory, one state, and what a VMM may leave beside them.
 const MOST_FILES: u32 = 16;
+const DISCARDS: u32 = 20;
 
 /// Success also when it is there already.
 pub fn make(options: &[&str]) -> Result<ExitCode, Failure> {
@@ -42,6 +45,59 @@ pub fn make(options: &[&str]) -> Result<ExitCode, Failure> {
         Err(error) => return Err(Failure::new(Step::Volume, format!("{DATA}: {error}"))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nobody writes to it from now on, be it by a descriptor that the VMM handed to somebody before its end: then this fails.
+pub fn seal(options: &[&str]) -> Result<ExitCode, Failure> {
+    let at = Options::parse(options, &["--at"])?.path("--at")?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    match mount_remount(&at, flags, c"") {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Errno::BUSY) => Err(Failure::new(Step::Volume, "somebody still writes to the volume")),
+        Err(error) => Err(Failure::new(Step::Volume, format!("{}: {error}", at.display()))),
+    }
+}
+
+/// For a volume whose VMM still has it: its files are emptied and it holds no more than a page from now on, since the
+/// VMM's own copy of the mount outlives ours. Success also when there is none.
+pub fn discard(options: &[&str]) -> Result<ExitCode, Failure> {
+    let at = Options::parse(options, &["--at"])?.path("--at")?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    match mount_remount(&at, flags, c"") {
+        // A sealed one can be written to again. Not a mount point: after a restart of the host there is nothing.
+        Ok(()) => {}
+        Err(Errno::NOENT | Errno::INVAL) => return Ok(ExitCode::SUCCESS),
+        Err(error) => return Err(Failure::new(Step::Volume, format!("{}: {error}", at.display()))),
+    }
+    for _ in 0..DISCARDS {
+        match empty(&at.join(DATA)) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(ExitCode::SUCCESS),
+            Err(error) => return Err(Failure::new(Step::Volume, format!("{DATA}: {error}"))),
+        }
+        match mount_remount(&at, flags, c"size=4k") {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(Errno::INVAL) => {} // it was filled again meanwhile
+            Err(error) => return Err(Failure::new(Step::Volume, format!("{}: {error}", at.display()))),
+        }
+    }
+    Err(Failure::new(Step::Volume, "the VMM fills its volume faster than it is emptied; end the VMM"))
+}
+
+/// Whatever lies there: links are removed and not followed; a folder that is not empty takes no memory worth the work.
+fn empty(data: &Path) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = openat(CWD, data, flags, Mode::empty())?;
+    let names: Vec<_> = Dir::read_from(&folder)?.flatten().map(|entry| entry.file_name().to_owned()).collect();
+    for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // Open descriptors keep a file that was only unlinked.
+        if let Ok(file) = openat(&folder, name, flags, Mode::empty()) {
+            let _ = ftruncate(&file, 0);
+        }
+        let _ = unlinkat(&folder, name, AtFlags::empty());
+    }
+    Ok(())
 }
 
 /// Success also when there is none. What still maps its files keeps them until it ends.

@@ -6,12 +6,13 @@ import { type NodeAgentOptions, type VmContext, vmContext } from "./context.ts";
 import { NodeError } from "./errors.ts";
 import { releaseFloor } from "./floor/vm-floor.ts";
 import { orFullDisk } from "./full-disk.ts";
-import { kill } from "./kill.ts";
+import { endVmm, kill } from "./kill.ts";
 import { launch } from "./launch.ts";
 import type { Placer } from "./placer.ts";
 import { prepare } from "./prepare.ts";
 import type { TenantRecord } from "./records.ts";
 import { remove } from "./remove.ts";
+import { VolumePromises } from "./snapshot/promises.ts";
 import { gone, sealSnapshot } from "./snapshot/seal.ts";
 import { attachVolume, dropVolume } from "./snapshot/volume.ts";
 import { removeSockets } from "./sockets.ts";
@@ -23,6 +24,7 @@ export class NodeAgent {
   readonly #options: NodeAgentOptions;
   readonly #vms: Vms;
   readonly #placer: Placer;
+  readonly #promises = new VolumePromises(() => this.#everyVm());
   readonly #queues = new Map<WorkspaceId, Promise<unknown>>();
 
   constructor(options: NodeAgentOptions) {
@@ -66,14 +68,17 @@ export class NodeAgent {
           await orFullDisk(() => launch(vm, request, this.#source(tenant, request)));
           return statusOf(vm);
         }),
-      kill: ({ workspace }) => this.#inTurn(workspace, () => this.#withVm(tenant, workspace, kill)),
+      kill: async ({ workspace }) => {
+        await this.#endNow(tenant, workspace);
+        return this.#inTurn(workspace, () => this.#withVm(tenant, workspace, kill));
+      },
       awaitExit: ({ workspace, timeoutMs }, signal) =>
         this.#withVm(tenant, workspace, async (vm) => {
           await awaitExit(vm, timeoutMs, signal);
           await this.#inTurn(workspace, () => tidy(vm));
         }),
       attachVolume: ({ workspace, sizeMib }) =>
-        this.#inTurn(workspace, () => attachVolume(this.#must(tenant, workspace), sizeMib, this.#everyVm())),
+        this.#inTurn(workspace, () => attachVolume(this.#must(tenant, workspace), sizeMib, this.#promises)),
       sealSnapshot: ({ workspace, lifetime }) =>
         this.#inTurn(workspace, () => sealSnapshot(this.#must(tenant, workspace), lifetime)),
       dropVolume: ({ workspace, lifetime }) =>
@@ -82,17 +87,25 @@ export class NodeAgent {
           if (vm !== undefined) await dropVolume(vm, lifetime);
           return {};
         }),
-      remove: ({ workspace }) =>
-        this.#inTurn(workspace, async () => {
+      remove: async ({ workspace }) => {
+        await this.#endNow(tenant, workspace);
+        return this.#inTurn(workspace, async () => {
           const vm = this.#find(tenant, workspace);
           if (vm === undefined) return {};
           await remove(vm);
           await this.#vms.forget(workspace);
           return {};
-        }),
+        });
+      },
       floor: async () => this.floor(),
       list: async () => ({ vms: this.#vms.of(tenant).map((workspace) => this.#status(tenant, workspace)) }),
     };
+  }
+
+  /** To contain waits for no other step, such as one that a VMM holds up. What goes wrong, the step in its turn tells. */
+  async #endNow(tenant: TenantId, workspace: WorkspaceId): Promise<void> {
+    const vm = this.#find(tenant, workspace);
+    if (vm !== undefined && this.#queues.has(workspace)) await endVmm(vm).catch(() => undefined);
   }
 
   async #withVm(tenant: TenantId, workspace: WorkspaceId, work: (vm: VmContext) => Promise<void>): Promise<VmStatus> {
@@ -121,7 +134,9 @@ export class NodeAgent {
   }
 
   #everyVm(): VmContext[] {
-    return this.#vms.all().map(([workspace, record]) => this.#context(workspace, record));
+    const enrolled = new Set(this.#options.config.tenants.map(({ tenant }) => tenant));
+    const known = this.#vms.all().filter(([, record]) => enrolled.has(record.tenant));
+    return known.map(([workspace, record]) => this.#context(workspace, record));
   }
 
   #find(tenant: TenantId, workspace: WorkspaceId): VmContext | undefined {

@@ -5,8 +5,8 @@ import { releaseFloor } from "./floor/vm-floor.ts";
 import { removeSockets } from "./sockets.ts";
 import { inspect } from "./state.ts";
 
-/** SIGKILL to exactly this VMM, then waits until it and its launcher are gone. */
-export async function kill(vm: VmContext): Promise<void> {
+/** SIGKILL to exactly this VMM, then waits until it and its launcher are gone; its files and groups are as they were. */
+export async function endVmm(vm: VmContext): Promise<void> {
   const state = inspect(vm);
   if (state.kind === "running") {
     const { vmm, keeper } = state;
@@ -17,6 +17,10 @@ export async function kill(vm: VmContext): Promise<void> {
     ]);
     if (code !== 0) throw new NodeError("kill-failed", `the VMM does not end: ${stderr.trim().slice(0, 500)}`);
   }
+}
+
+export async function kill(vm: VmContext): Promise<void> {
+  await endVmm(vm);
   vm.afterStep("kill");
   await releaseFloor(vm);
   removeSockets(vm);

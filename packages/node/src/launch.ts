@@ -13,8 +13,8 @@ import { bootId, isAlive } from "./process.ts";
 import { writeLaunch } from "./records.ts";
 import { checkSnapshot, type SnapshotFiles } from "./snapshot/check.ts";
 import { machineOf } from "./snapshot/origin.ts";
-import { dropVolumes } from "./snapshot/volume.ts";
-import { readVolume, volumesMib } from "./snapshot/volumes.ts";
+import { dropVolumes, isUseless } from "./snapshot/volume.ts";
+import { volumesMib } from "./snapshot/volumes.ts";
 import { makeChannelFolder, removeSockets } from "./sockets.ts";
 import { inspect } from "./state.ts";
 
@@ -31,8 +31,7 @@ export async function launch(vm: VmContext, request: LaunchRequest, source: VmCo
   if (before.kind === "exited" && before.keeper !== undefined) await ended(before.keeper);
   const { load } = request;
   const files = load && (await checkSnapshot(source, load.lifetime, request, executable(vm, request)));
-  // Half a snapshot of an ended VMM is of no use to anybody.
-  await dropVolumes(vm, (lifetime) => readVolume(vm, lifetime)?.files === undefined);
+  await dropVolumes(vm, (lifetime) => isUseless(vm, lifetime));
   // Of a lifetime that ended while nobody looked.
   await releaseFloor(vm);
   try {

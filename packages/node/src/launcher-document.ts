@@ -84,7 +84,7 @@ function snapshotBinds({ vmm }: LaunchRequest, snapshot: SnapshotFiles | undefin
 }
 
 /** @throws NodeError `no-vmm` */
-export function executable({ config }: VmContext, { vmm }: LaunchRequest): string {
+export function executable({ config }: VmContext, { vmm }: Pick<LaunchRequest, "vmm">): string {
   const path = config[vmm];
   if (path === undefined) throw new NodeError("no-vmm", "this host was started without Firecracker");
   return path;

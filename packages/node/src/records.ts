@@ -68,7 +68,7 @@ export const writeLaunch = (path: string, record: LaunchRecord): void => write(p
 const write = (path: string, record: object): void => replaceFile(path, `${JSON.stringify(record)}\n`);
 
 /** Launch and status are not synced: only a power cut, which no VM outlives, leaves something else in them. */
-function unlessTorn<T>(work: () => T | undefined): T | undefined {
+export function unlessTorn<T>(work: () => T | undefined): T | undefined {
   try {
     return work();
   } catch (error) {

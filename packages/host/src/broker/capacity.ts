@@ -13,6 +13,7 @@ export interface Need {
  */
 export class Capacity {
   readonly #limit: { memoryMib: number; vms: number };
+  readonly #volumes = new Map<WorkspaceId, number>();
   readonly #promised = new Map<WorkspaceId, Need>();
 
   constructor(limit: { memoryMib: number; vms: number }) {
@@ -20,7 +21,14 @@ export class Capacity {
   }
 
   get promisedMib(): number {
-    return this.#sum((need) => need.memoryMib);
+    const volumes = this.#volumes.values().reduce((sum, mib) => sum + mib, 0);
+    return this.#sum((need) => need.memoryMib) + volumes;
+  }
+
+  /** What a workspace's volumes may take, whether it runs or not: a snapshot lies in memory. */
+  holdVolumes(workspace: WorkspaceId, memoryMib: number): void {
+    if (memoryMib === 0) this.#volumes.delete(workspace);
+    else this.#volumes.set(workspace, memoryMib);
   }
 
   get promisedCpus(): number {

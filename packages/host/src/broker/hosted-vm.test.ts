@@ -55,6 +55,11 @@ test("what a volume may take is memory that is promised", async () => {
   const beside = vmOf({ production: true, kernelFlavor: "exai", volumesMib: 160 });
   for (const { vm } of [without, beside]) await vm.isRunning();
   expect(beside.capacity.promisedMib - without.capacity.promisedMib).toBe(160);
+  // A snapshot stays in memory when its VM has ended, and goes with the workspace.
+  await beside.vm.kill("paused");
+  expect(beside.capacity.promisedMib).toBe(160);
+  await beside.vm.remove();
+  expect(beside.capacity.promisedMib).toBe(0);
 });
 
 test("production refuses the distribution's kernel before anything is made or witnessed", async () => {

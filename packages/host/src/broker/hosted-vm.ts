@@ -66,11 +66,14 @@ export class HostedVm implements Microvm {
   }
 
   async isRunning(): Promise<boolean> {
-    const { state, volumesMib = 0 } = await this.#status();
-    const running = state === "running";
-    const { memoryMib, cpus } = this.#need;
-    if (running) this.#o.capacity.adopt(this.#o.workspace, { memoryMib: memoryMib + volumesMib, cpus });
+    const running = this.#seen(await this.#status()).state === "running";
+    if (running) this.#o.capacity.adopt(this.#o.workspace, this.#need);
     return running;
+  }
+
+  #seen(status: VmStatus): VmStatus {
+    this.#o.capacity.holdVolumes(this.#o.workspace, status.volumesMib ?? 0);
+    return status;
   }
 
   async #status(): Promise<VmStatus> {
@@ -171,7 +174,7 @@ export class HostedVm implements Microvm {
   async kill(why: string): Promise<void> {
     const { workspace, node, capacity, audit } = this.#o;
     audit.contain("vm.exit", workspace, { why });
-    await node.call("kill", { workspace });
+    this.#seen(await node.call("kill", { workspace }));
     capacity.release(workspace);
   }
 
@@ -179,6 +182,7 @@ export class HostedVm implements Microvm {
     const { workspace, node, capacity, audit } = this.#o;
     audit.contain("workspace.destroy", workspace, {});
     await node.call("remove", { workspace });
+    capacity.holdVolumes(workspace, 0);
     capacity.release(workspace);
   }
 }

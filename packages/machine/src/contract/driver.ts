@@ -29,6 +29,8 @@ export interface Saved {
   /** Its files, and the record that only root can change. */
   readonly files: readonly string[];
   readonly record: string;
+  /** Makes the sealed volume writable again, which only root can. */
+  unseal(): void;
 }
 
 /** What a VMM driver's test gives the suite: real machines on a real host. */
@@ -42,6 +44,7 @@ export interface ContractDriver extends AsyncDisposable {
   saved(ref: SnapshotRef): Saved;
   /** A volume of this size for it. */
   attach(launched: Launched, sizeMib: number): Promise<SnapshotRef>;
+  drop(ref: SnapshotRef): Promise<unknown>;
   /** Names of whatever is still there of this driver's machines: processes, files, namespaces, control groups. */
   leftovers(): Promise<string[]>;
 }

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { LaunchRequest, SnapshotOrigin } from "@exai/api/host";
+import type { FileDigest, LaunchRequest, SnapshotOrigin } from "@exai/api/host";
 import type { LifetimeId } from "@exai/base";
 import type { VmContext } from "../context.ts";
 import { NodeError } from "../errors.ts";
@@ -28,7 +28,10 @@ export async function checkSnapshot(
 ): Promise<SnapshotFiles> {
   const record = readVolume(source, lifetime);
   if (record?.files === undefined || !isMounted(source, lifetime)) throw gone();
-  const difference = differenceOf(record.origin, await originOf(request.vmm, executable, machineOf(request)));
+  const difference = differenceOf(
+    record.origin,
+    await originOf(request.vmm, executable, machineOf(request), executable),
+  );
   if (difference !== undefined)
     throw new NodeError(
       "snapshot-mismatch",
@@ -41,8 +44,8 @@ export async function checkSnapshot(
   return { state: paths.state, memory: paths.memory };
 }
 
-async function mustBe(path: string, wanted: object): Promise<void> {
-  if (isDeepStrictEqual(await digestFile(path), wanted)) return;
+async function mustBe(path: string, wanted: FileDigest): Promise<void> {
+  if (isDeepStrictEqual(await digestFile(path, wanted.sizeBytes, "snapshot-broken"), wanted)) return;
   throw new NodeError(
     "snapshot-broken",
     "the snapshot can't be loaded: its files are not what was saved; start the workspace from its disk",

@@ -28,7 +28,11 @@ test.each(Object.keys(contents))("%s", async (name) => {
   const bytes = contents[name] ?? Buffer.alloc(0);
   const file = join(folder, "file");
   writeFileSync(file, bytes);
-  expect(await digestFile(file)).toEqual({ sizeBytes: bytes.length, chunkBytes: 65_536, sha256: plain(bytes) });
+  expect(await digestFile(file, 1 << 30)).toEqual({
+    sizeBytes: bytes.length,
+    chunkBytes: 65_536,
+    sha256: plain(bytes),
+  });
 });
 
 test("a zero more or less is another file", async () => {
@@ -37,9 +41,19 @@ test("a zero more or less is another file", async () => {
   for (const size of [65_535, 65_536, 65_537, 131_072]) {
     writeFileSync(file, "");
     truncateSync(file, size);
-    seen.add((await digestFile(file)).sha256);
+    seen.add((await digestFile(file, 1 << 30)).sha256);
   }
   expect(seen.size).toBe(4);
+});
+
+test("what is longer than it may be is not read", async () => {
+  const file = join(folder, "hole");
+  writeFileSync(file, "");
+  truncateSync(file, 2 ** 40);
+  const startMs = performance.now();
+  await expect(digestFile(file, 2 ** 27)).rejects.toMatchObject({ code: "no-snapshot" });
+  await expect(digestFile(file, 2 ** 27, "snapshot-broken")).rejects.toMatchObject({ code: "snapshot-broken" });
+  expect(performance.now() - startMs).toBeLessThan(1000);
 });
 
 test("links and folders are no snapshot", async () => {
@@ -47,5 +61,5 @@ test("links and folders are no snapshot", async () => {
   symlinkSync(join(folder, "there"), join(folder, "link"));
   mkdirSync(join(folder, "folder"));
   for (const name of ["link", "folder", "none"])
-    await expect(digestFile(join(folder, name))).rejects.toMatchObject({ code: "no-snapshot" });
+    await expect(digestFile(join(folder, name), 1 << 30)).rejects.toMatchObject({ code: "no-snapshot" });
 });

@@ -14,11 +14,19 @@ const digestOfZeros = hash("sha256", zeros, "buffer");
 /**
  * Size and hash of a file that somebody else may have left: not through a link, a regular file, and no more of it than
  * there was at first.
- * @throws NodeError `no-snapshot` when there is no such file
+ * @param mostBytes what it may have; a longer one is not read
+ * @throws NodeError `no-snapshot` when there is no such file; `otherwise` when it is longer
  */
-export async function digestFile(path: string): Promise<FileDigest> {
+export async function digestFile(
+  path: string,
+  mostBytes: number,
+  otherwise: "no-snapshot" | "snapshot-broken" = "no-snapshot",
+): Promise<FileDigest> {
   await using file = await openOwn(path);
   const { size } = await file.stat();
+  // A hole of a terabyte takes no memory, and minutes to hash.
+  if (size > mostBytes)
+    throw new NodeError(otherwise, "the snapshot can't be loaded: a file of it is longer than what was saved");
   const whole = createHash("sha256");
   const buffer = Buffer.allocUnsafe(readBytes);
   for (let at = 0; at < size; ) {

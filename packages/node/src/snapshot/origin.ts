@@ -15,11 +15,21 @@ export function machineOf({ argv, config, cpus, memoryMib, kvm, files }: LaunchR
   return { cpus, memoryMib, kvm, files, devicesSha256: createHash("sha256").update(devices).digest("hex") };
 }
 
-/** @param file the executable; a running VMM's is `/proc/PID/exe`, whatever has that path by now */
-export async function originOf(name: LaunchRequest["vmm"], file: string, machine: Machine): Promise<SnapshotOrigin> {
+/**
+ * @param file the executable; a running VMM's is `/proc/PID/exe`, whatever has that path by now. It is read and never
+ *   executed: nothing vouches for it
+ * @param own the host's own, which is asked for its version when it is the same
+ */
+export async function originOf(
+  name: LaunchRequest["vmm"],
+  file: string,
+  machine: Machine,
+  own: string,
+): Promise<SnapshotOrigin> {
   const sha256 = await digestOf(file);
+  const version = (await digestOf(own)) === sha256 ? await versionOf(own, sha256) : "of another build";
   return {
-    vmm: { name, version: await versionOf(file, sha256), sha256 },
+    vmm: { name, version, sha256 },
     cpu: cpuIdentity(),
     hostKernel: release(),
     machine,

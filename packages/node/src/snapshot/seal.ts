@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, lchownSync, lstatSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, lchownSync, lstatSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { SnapshotRecord } from "@exai/api/host";
 import type { LifetimeId } from "@exai/base";
@@ -6,6 +6,7 @@ import type { VmContext } from "../context.ts";
 import { NodeError } from "../errors.ts";
 import { inspect } from "../state.ts";
 import { digestFile } from "./chunks.ts";
+import { launcher } from "./volume.ts";
 import { isMounted, readVolume, volumePaths, writeVolume } from "./volumes.ts";
 
 /**
@@ -20,14 +21,15 @@ export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise
   if (state.kind === "running" && state.launch.lifetime === lifetime)
     throw new NodeError("running", "the VMM that writes the snapshot still runs");
   takeOver(vm, lifetime, record);
+  await launcher(vm, ["volume-seal", "--at", volumePaths(vm, lifetime).at]);
   vm.afterStep("volume taken over");
   const { state: stateFile, memory: memoryFile } = volumePaths(vm, lifetime);
   const withMemory = record.origin.vmm.name === "firecracker";
-  const files = {
-    state: await digestFile(stateFile),
-    ...(withMemory ? { memory: await digestFile(memoryFile) } : {}),
-  };
   const wantedBytes = record.origin.machine.memoryMib * 2 ** 20;
+  const files = {
+    state: await digestFile(stateFile, record.sizeMib * 2 ** 20),
+    ...(withMemory ? { memory: await digestFile(memoryFile, wantedBytes) } : {}),
+  };
   if (files.state.sizeBytes === 0 || (files.memory !== undefined && files.memory.sizeBytes !== wantedBytes))
     throw new NodeError(
       "no-snapshot",
@@ -39,11 +41,13 @@ export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise
   return sealed;
 }
 
-/** The VMM is gone and its uid has no other process, so nothing changes under these hands. */
+/**
+ * The VMM is gone and its uid has no other process, so nothing changes under these hands. The folder comes last: when it
+ * is root's, all was done.
+ */
 function takeOver(vm: VmContext, lifetime: LifetimeId, record: SnapshotRecord): void {
   const { data } = volumePaths(vm, lifetime);
-  chownSync(data, 0, 0);
-  chmodSync(data, 0o555);
+  if (statSync(data).uid === 0) return;
   const wanted = record.origin.vmm.name === "firecracker" ? ["state", "memory"] : ["state"];
   for (const name of readdirSync(data)) {
     const path = join(data, name);
@@ -53,6 +57,8 @@ function takeOver(vm: VmContext, lifetime: LifetimeId, record: SnapshotRecord): 
       chmodSync(path, 0o444);
     }
   }
+  chmodSync(data, 0o555);
+  chownSync(data, 0, 0);
 }
 
 export const gone = (): NodeError =>

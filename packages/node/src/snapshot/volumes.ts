@@ -4,7 +4,7 @@ import { type SnapshotRecord, snapshotRecord } from "@exai/api/host";
 import { isId, type LifetimeId } from "@exai/base";
 import type { VmContext } from "../context.ts";
 import { ifThere, replaceFile } from "../files.ts";
-import { readRecord } from "../records.ts";
+import { readRecord, unlessTorn } from "../records.ts";
 
 /** Volumes as they are on disk and in the kernel: nothing here makes or removes one. */
 
@@ -14,9 +14,9 @@ export function volumePaths(vm: Pick<VmContext, "paths">, lifetime: LifetimeId) 
   return { at, data, record: `${at}.json`, state: join(data, "state"), memory: join(data, "memory") };
 }
 
-/** The record, or undefined when there is no such volume. */
+/** The record, or undefined when there is no such volume; one that a power cut tore is none: no volume outlives that. */
 export const readVolume = (vm: VmContext, lifetime: LifetimeId): SnapshotRecord | undefined =>
-  readRecord(volumePaths(vm, lifetime).record, snapshotRecord);
+  unlessTorn(() => readRecord(volumePaths(vm, lifetime).record, snapshotRecord));
 
 export const writeVolume = (vm: VmContext, lifetime: LifetimeId, record: SnapshotRecord): void =>
   replaceFile(volumePaths(vm, lifetime).record, `${JSON.stringify(record)}\n`, 0o600);
@@ -28,7 +28,9 @@ export function volumesOf(vm: Pick<VmContext, "paths">): LifetimeId[] {
 
 /** MiB that they may take together. */
 export const volumesMib = (vm: VmContext): number =>
-  volumesOf(vm).reduce((sum, lifetime) => sum + (readVolume(vm, lifetime)?.sizeMib ?? 0), 0);
+  volumesOf(vm)
+    .filter((lifetime) => isMounted(vm, lifetime))
+    .reduce((sum, lifetime) => sum + (readVolume(vm, lifetime)?.sizeMib ?? 0), 0);
 
 /** After a restart of the host the folder is there, and nothing in it. */
 export function isMounted(vm: VmContext, lifetime: LifetimeId): boolean {
