@@ -1,7 +1,8 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type DoctorCheckId, type DoctorResult, doctorCheckIds, doctorReport } from "@exai/api/host";
 import { planFirecracker, probeKvm } from "@exai/machine";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -10,6 +11,7 @@ import { allChecks } from "../../packages/host/src/doctor/checks.ts";
 import { type DoctorContext, doctorContext } from "../../packages/host/src/doctor/context.ts";
 import { examine, requireFit } from "../../packages/host/src/doctor/examine.ts";
 import { thisHost } from "../../packages/host/src/doctor/facts.ts";
+import { runningVmms } from "../../packages/host/src/doctor/running.ts";
 import { uidRanges } from "../../packages/host/src/home/uid-range.ts";
 import { firecrackerFolder, firecracker as pinned } from "../../tools/nested-host/firecracker.ts";
 import { machineDriver } from "../support/machine-driver.ts";
@@ -50,6 +52,17 @@ async function during(path: string, text: string, step: () => Promise<void>): Pr
   }
 }
 
+/** Whatever a microVM of a probe has on its host. */
+function leftovers(): string[] {
+  const there = (path: string) => (existsSync(path) ? readdirSync(path) : []);
+  const processes = execFileSync("ps", ["-e", "-o", "comm="], { encoding: "utf8" }).split("\n");
+  return [
+    ...[...there("/run"), ...there("/sys/fs/cgroup")].filter((name) => name.startsWith("exai-")),
+    ...["/run/exai", "/run/netns", "/var/lib/exai-uids"].flatMap(there),
+    ...processes.filter((name) => /^(firecracker|exai-launcher)/.test(name)),
+  ].filter((name) => name !== "exai-kvm");
+}
+
 describe("the whole report", () => {
   let checks: DoctorResult[];
   beforeAll(async () => {
@@ -80,12 +93,7 @@ describe("the whole report", () => {
   it("has started a Firecracker in its jail, looked at it, and left nothing of it", () => {
     const { status, found } = checks.find(({ id }) => id === "vmm-probe") ?? {};
     expect([status, found]).toEqual(["ok", expect.stringMatching(/^one was started: filters, uid, rights/)]);
-    const there = (path: string) => (existsSync(path) ? readdirSync(path) : []);
-    expect(there("/run").filter((name) => name.startsWith("exai-probe"))).toEqual([]);
-    for (const path of ["/run/exai", "/run/netns", "/var/lib/exai-uids"])
-      expect([path, there(path)]).toEqual([path, []]);
-    expect(there("/sys/fs/cgroup").filter((name) => name.startsWith("exai-"))).toEqual([]);
-    expect(execFileSync("ps", ["-e", "-o", "comm="], { encoding: "utf8" })).not.toMatch(/firecracker|exai-launcher/);
+    expect(leftovers()).toEqual([]);
   });
 
   it("does not pass this host for production: it is emulated, without mitigations, and nobody keeps its clock", () => {
@@ -163,6 +171,28 @@ describe("what changes on the host", () => {
     expect(check && (await runCheck(check, "production", thisHost))).toMatchObject({ status: "fail" });
     expect(thisHost.stat(`${file}.ran`)).toBeUndefined();
   });
+});
+
+it("a probe that was killed leaves a VMM, which the next one removes", async () => {
+  const script = join(folder, "killed.ts");
+  const module = resolve(import.meta.dirname, "../../packages/host/src/doctor/context.ts");
+  const options = { home: folder, imageStore, firecracker: { path: join(firecrackerFolder(), "firecracker") } };
+  writeFileSync(
+    script,
+    `import { doctorContext } from ${JSON.stringify(module)};
+    const { probeVmm } = await doctorContext(${JSON.stringify(options)});
+    await probeVmm((uid) => { console.log(uid); return new Promise((done) => setTimeout(done, 600_000)); });`,
+  );
+  const child = spawn(process.execPath, [script], { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(child, "exit");
+  const [first] = await once(child.stdout, "data");
+  child.kill("SIGKILL");
+  await ended;
+  const uid = Number(String(first));
+  expect(runningVmms(thisHost).map((vmm) => vmm.uid)).toEqual([uid]);
+  expect(await look("vmm-probe")).toMatchObject({ status: "ok" });
+  expect(runningVmms(thisHost)).toEqual([]);
+  expect(leftovers()).toEqual([]);
 });
 
 it("a Firecracker that runs is looked at: filter, uid, rights, limits, cgroup, network", async () => {
