@@ -329,8 +329,8 @@ describe("what is no file", () => {
     host.sizes.set("/var/lib/exai/vms/w1/firecracker.log", 128 << 10);
     expect(await look("serial-console", host)).toMatchObject({ status: "ok" });
     expect(await look("vmm-logs", host)).toMatchObject({ status: "ok" });
-    host.sizes.set("/run/exai/aaaaaaaa/t/t1/vm/w1/console.log.1", outputBytes.console + 1);
-    host.sizes.set("/var/lib/exai/vms/w1/metrics.json.1", (128 << 10) + 1);
+    host.sizes.set("/run/exai/aaaaaaaa/t/t1/vm/w1/console.log.1", 1);
+    host.sizes.set("/var/lib/exai/vms/w1/firecracker.log.1", 1);
     expect(await look("serial-console", host)).toMatchObject({
       status: "fail",
       found: expect.stringMatching(/^1 consoles/),
