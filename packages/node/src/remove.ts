@@ -22,8 +22,20 @@ export async function remove(vm: VmContext): Promise<void> {
 }
 
 async function removeGroup(vm: VmContext): Promise<void> {
-  if (vm.place.cgroup !== null) await removeCgroup(vm.place.cgroup);
+  if (vm.place.cgroup !== null) {
+    await removeCgroup(vm.place.cgroup);
+    // Once more: threads that ended slowly may have kept them at the kill.
+    giveBackCores(vm);
+  }
   vm.afterStep("no cgroup");
+}
+
+function giveBackCores(vm: VmContext): void {
+  try {
+    vm.placer.releaseCpus();
+  } catch (error) {
+    vm.warn("cores could not be given back", error);
+  }
 }
 
 async function removeDisk(vm: VmContext): Promise<void> {

@@ -1,9 +1,11 @@
+import { existsSync } from "node:fs";
 import type { FloorState } from "@exai/api/host";
 import { cgroup2Mount } from "../cgroup.ts";
 import { parseCpuList } from "./cpu-list.ts";
 import { CorePool } from "./pool.ts";
 import { kernelTree as tree } from "./tree.ts";
 
+const tried = /^exai-check-(\d+)-try$/;
 const stackGroup = /^exai-[a-z2-7]{8}$/;
 
 /**
@@ -16,5 +18,14 @@ export function hostFloor(mount = cgroup2Mount() ?? null): FloorState {
     const cpus = tree.read(`${mount}/${name}/cpuset.cpus.effective`) ?? "";
     return { enforced: true, cores: parseCpuList(cpus).length, about: `a running stack holds CPUs ${cpus}` };
   }
+  if (mount !== null) sweep(mount);
   return new CorePool({ mount, folder: `${mount}/exai-check-${process.pid}`, tree, read: tree.read }).state();
+}
+
+/** A try whose process was killed in the middle keeps its CPUs from the host. */
+function sweep(mount: string): void {
+  for (const name of tree.children(mount)) {
+    const pid = tried.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) tree.remove(`${mount}/${name}`);
+  }
 }

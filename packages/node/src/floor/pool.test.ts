@@ -154,6 +154,10 @@ describe("there is no floor", () => {
     expect(pool.state()).toEqual(because("not exclusive"));
     expect(pool.holds).toBe(false);
     expect(pool.claim(64)).toEqual({ vcpus: [], shared: null });
+    // What stood in the way is gone: it is not the last word.
+    fake.remove("/fake/other");
+    fake.make(folder);
+    expect(pool.claim(1).vcpus).toHaveLength(1);
   });
 });
 

@@ -25,7 +25,7 @@ export class CorePool {
   readonly #o: CorePoolOptions;
   readonly #partition: Partition;
   /** Why there is no floor, found by trying at the start. */
-  readonly #refusal: string | undefined;
+  #refusal: string | undefined;
 
   constructor(options: CorePoolOptions) {
     this.#o = options;
@@ -52,6 +52,8 @@ export class CorePool {
    * @throws NodeError `no-core`
    */
   claim(count: number): CpuShare {
+    // Another's try at the same moment, or a core that was offline, must not be the last word.
+    if (this.#refusal !== undefined) this.#refusal = this.#tryOut();
     const found = this.#look();
     if (typeof found === "string") return { vcpus: [], shared: this.#groups().shared ?? null };
     const { division, taken, online } = found;
