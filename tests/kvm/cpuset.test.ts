@@ -1,4 +1,5 @@
 // nested-host: cpus=3
+// nested-host: always
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";

@@ -1,3 +1,4 @@
+// nested-host: always
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sh } from "@exai/machine/contract";

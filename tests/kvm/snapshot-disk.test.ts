@@ -1,3 +1,4 @@
+// nested-host: always
 import { execFileSync } from "node:child_process";
 import { closeSync, openSync, readFileSync, readSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";

@@ -21,7 +21,7 @@ describe("findSuites", () => {
     writeFileSync(join(folder, "tests/kvm/b.test.ts"), "");
     writeFileSync(
       join(folder, "tests/kvm/a.test.ts"),
-      "import x;\n// nested-host: cpus=2\n// nested-host: minutes=25\n",
+      "import x;\n// nested-host: cpus=2\n// nested-host: minutes=25\n// nested-host: always\n",
     );
     writeFileSync(join(folder, "tests/kvm/fixture.ts"), "");
     writeFileSync(join(folder, "tests/kvm/full/long.test.ts"), "");
@@ -30,8 +30,8 @@ describe("findSuites", () => {
 
   it("takes a file of tests for a suite, with the processors that it asks for, and the long ones when told to", () => {
     expect(find(false)).toEqual([
-      { name: "a", path: "tests/kvm/a.test.ts", cpus: 2, minutes: 25 },
-      { name: "b", path: "tests/kvm/b.test.ts", cpus: 1, minutes: 15 },
+      { name: "a", path: "tests/kvm/a.test.ts", cpus: 2, minutes: 25, nested: true },
+      { name: "b", path: "tests/kvm/b.test.ts", cpus: 1, minutes: 15, nested: false },
     ]);
     expect(find(true).map(({ name }) => name)).toEqual(["a", "b", "long"]);
   });
@@ -43,7 +43,13 @@ describe("findSuites", () => {
 });
 
 describe("runSuites", () => {
-  const suite = (name: string): SuiteFile => ({ name, path: `tests/kvm/${name}.test.ts`, cpus: 1, minutes: 15 });
+  const suite = (name: string): SuiteFile => ({
+    name,
+    path: `tests/kvm/${name}.test.ts`,
+    cpus: 1,
+    minutes: 15,
+    nested: false,
+  });
   const report = (passed: number, failed: number) => ({
     numPassedTests: passed,
     numFailedTests: failed,

@@ -44,8 +44,12 @@ export const nestedPlace: Place = {
   },
 };
 
-/** This machine, where its KVM works. */
+/** This machine, where its KVM works, but for suites that would change it. */
 export const thisPlace: Place = {
+  run: (suite, job) => (suite.nested ? nestedPlace : here).run(suite, job),
+};
+
+const here: Place = {
   run(_suite, { argv, env, out, onOutput, timeoutMs, signal }) {
     mkdirSync(out, { recursive: true });
     const [program, ...args] = argv(out);

@@ -13,13 +13,16 @@ export interface SuiteFile {
   cpus: number;
   /** How long it may take. */
   minutes: number;
+  /** Also where this machine's KVM works: it changes the host that it runs on, or wants one of a certain shape. */
+  nested: boolean;
 }
 
 const folder = "tests/kvm";
 /** What takes longer than a daily run may. */
 const fullFolder = `${folder}/full`;
-/** `// nested-host: cpus=2` on a line of its own, and `minutes=25` for what takes longer than usual. */
+/** `// nested-host: cpus=2` on a line of its own, `minutes=25` for what takes longer than usual, and `always`. */
 const wishes = { cpus: /^\/\/ nested-host: cpus=([1-4])$/m, minutes: /^\/\/ nested-host: minutes=(\d\d)$/m } as const;
+const always = /^\/\/ nested-host: always$/m;
 const usual = { cpus: 1, minutes: 15 } as const;
 
 /**
@@ -52,6 +55,12 @@ function suitesIn(checkout: string, from: string): SuiteFile[] {
       const path = `${from}/${entry}`;
       const text = readFileSync(join(checkout, path), "utf8");
       const wished = (what: keyof typeof wishes): number => Number(wishes[what].exec(text)?.[1] ?? usual[what]);
-      return { name: entry.slice(0, -".test.ts".length), path, cpus: wished("cpus"), minutes: wished("minutes") };
+      return {
+        name: entry.slice(0, -".test.ts".length),
+        path,
+        cpus: wished("cpus"),
+        minutes: wished("minutes"),
+        nested: always.test(text),
+      };
     });
 }

@@ -23,7 +23,11 @@ export async function testKvm({ full, names, parallel, say, signal }: TestOption
   const place = await choosePlace(say);
   // An emulated host keeps one core busy; real ones share devices, names and cgroups.
   const atOnce = place === thisPlace ? 1 : Math.max(1, parallel ?? Math.min(2, availableParallelism()));
+  const startedMs = performance.now();
   const { success } = await runSuites({ place, suites, out: testOutput, parallel: atOnce, say, signal });
+  const nested = suites.filter((suite) => place === nestedPlace || suite.nested).length;
+  const minutes = ((performance.now() - startedMs) / 60_000).toFixed(1);
+  say(`${suites.length} suites in ${minutes} minutes, ${nested} of them in a nested host each`);
   const evidence = describeEvidence(join(testOutput, "evidence", "evidence.json"));
   if (evidence !== undefined) say(`evidence: ${evidence}`);
   return success;

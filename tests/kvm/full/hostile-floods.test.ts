@@ -1,4 +1,5 @@
 // nested-host: minutes=20
+// nested-host: always
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";

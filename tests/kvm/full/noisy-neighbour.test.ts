@@ -1,4 +1,5 @@
 // nested-host: cpus=3
+// nested-host: always
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, rmdirSync, writeFileSync } from "node:fs";

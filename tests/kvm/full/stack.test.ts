@@ -1,3 +1,4 @@
+// nested-host: always
 import { chmodSync, copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { firecrackerFolder } from "../../../tools/nested-host/firecracker.ts";
