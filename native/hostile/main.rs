@@ -39,19 +39,16 @@ pub struct Target {
 impl Target {
     /// Does `harm` to each queue of the device, which works as an honest driver's does until then.
     pub fn each_queue(&mut self, mut harm: impl FnMut(&mut Target, &mut Queue)) {
-        let queues: [Queue; MOST_QUEUES] = self.device.activate();
-        for mut queue in queues {
-            if queue.exists() {
-                // What is not served would prove nothing by being harmless.
-                requests::honest(self, &mut queue);
-                if queue.at == requests::serving(self.device.kind) {
-                    queue.await_taken();
-                }
-                say!("hostile: queue {} served {}", queue.at, queue.taken());
-                harm(self, &mut queue);
-                pause(20_000);
-                say!("hostile: queue {} offered {} taken {}", queue.at, queue.offered(), queue.taken());
-            }
+        let mut queues: [Queue; MOST_QUEUES] = self.device.activate();
+        // What is not served would prove nothing by being harmless.
+        let serving = &mut queues[requests::serving(self.device.kind)];
+        requests::honest(self, serving);
+        serving.await_taken();
+        say!("hostile: queue {} served {}", serving.at, serving.taken());
+        for mut queue in queues.into_iter().filter(Queue::exists) {
+            harm(self, &mut queue);
+            pause(20_000);
+            say!("hostile: queue {} offered {} taken {}", queue.at, queue.offered(), queue.taken());
         }
     }
 }

@@ -22,7 +22,7 @@ pub const fn write(address: u64, length: u32) -> Descriptor {
 }
 
 /// The queue on which a device answers whatever comes; others may have nothing to say.
-pub fn serving(of: u32) -> u32 {
+pub fn serving(of: u32) -> usize {
     if matches!(of, kind::VSOCK | kind::CONSOLE) { 1 } else { 0 }
 }
 
