@@ -106,6 +106,17 @@ test("it is taken even when nothing can be written, and written when that works 
   hosted.abandon();
 });
 
+test("what is signed to be destroyed is written once, and once more when it is gone", async () => {
+  const one = entry();
+  const written: string[] = [];
+  const { hosted, steps } = start(one, ({ ledger, state }) => void written.push(`${ledger.state} ${state.phase}`));
+  const { desired: _, ...ledger } = one.ledger;
+  hosted.update({ ledger: { ...ledger, state: "destroyed", by: "intent" } });
+  await hosted.done;
+  expect(steps).toEqual(["remove"]);
+  expect(written).toEqual(["destroyed running", "destroyed destroyed"]);
+});
+
 test("a boot that can't be written down is not made", async () => {
   const journal = new Journal(folder);
   const one: JournalEntry = { ...entry(), halted: true, state: { phase: "stopped", answeredSerial: 3 } };

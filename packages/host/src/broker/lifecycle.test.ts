@@ -1,7 +1,15 @@
 import { newLifetimeId } from "@exai/base";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Boot, created, type Lifecycle, type LifecycleEvent, lifecycle, transition } from "./lifecycle.ts";
+import {
+  type Boot,
+  created,
+  foundAgain,
+  type Lifecycle,
+  type LifecycleEvent,
+  lifecycle,
+  transition,
+} from "./lifecycle.ts";
 
 const serial = fc.nat({ max: 100 });
 const message = fc.string({ maxLength: 20 });
@@ -44,6 +52,34 @@ describe("the lifecycle of a workspace", () => {
         if (end >= 0) expect(end).toBe(phases.length - 1);
       }),
     );
+  });
+
+  it("is found again, without a write, in a first boot and after a launch, and in nothing else", () => {
+    const lifetime = newLifetimeId();
+    const written = (events: LifecycleEvent[]): string[] => {
+      const states = after(created, events);
+      return states.slice(1).flatMap((state, at) => (foundAgain(states[at] ?? created, state) ? [] : [state.phase]));
+    };
+    const begun: LifecycleEvent[] = [
+      { type: "boot", serial: 1 },
+      { type: "launched", boot: { lifetime, notEnforced: [] } },
+      { type: "ready", serial: 1, kernel: "6.1", timings: {} },
+    ];
+    expect(written(begun)).toEqual(["running"]);
+    // That it ran before must be known: it is not given up when its boot can't be witnessed.
+    expect(written([...begun, { type: "die", message: "x" }])).toEqual(["running", "booting"]);
+    expect(written([...begun, { type: "boot", serial: 2 }])).toEqual(["running", "booting"]);
+    expect(written([...begun, { type: "stopped", serial: 2 }, { type: "boot", serial: 3 }])).toEqual([
+      "running",
+      "stopped",
+      "booting",
+    ]);
+    expect(
+      written([
+        { type: "boot", serial: 1 },
+        { type: "fail", serial: 1, message: "x" },
+      ]),
+    ).toEqual(["failed"]);
   });
 
   it("knows the last VMM to the end", () => {
