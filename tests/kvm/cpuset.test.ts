@@ -194,12 +194,12 @@ describe("a VMM that takes more than was asked for it", () => {
   });
 
   it("ends when it has filled its memory.max, alone", async () => {
-    await using driver = await hostileFirecrackerDriver({ mem_size_mib: 512 });
+    await using driver = await hostileFirecrackerDriver({ mem_size_mib: 448 });
     const vm = await driver.launch(size);
     const { cgroup } = lookAt(driver, vm);
     using guest = await vm.dial();
     const filled =
-      "mkdir -p /tmp/fill && mount -t tmpfs -o size=400m none /tmp/fill && head -c 350M /dev/zero > /tmp/fill/x";
+      "mkdir -p /tmp/fill && mount -t tmpfs -o size=320m none /tmp/fill && head -c 280M /dev/zero > /tmp/fill/x";
     await sh(guest, filled).catch(() => undefined);
     const { status } = restarted(driver);
     let last = await status(vm);
@@ -216,11 +216,12 @@ describe("a VMM that takes more than was asked for it", () => {
     const vm = await driver.launch(size);
     const { cgroup } = lookAt(driver, vm);
     // Root's, whom RLIMIT_NPROC does not bind: this is the group's limit alone.
-    const bomb = `echo 0 > ${cgroup}/shared/cgroup.procs; i=0; while [ $i -lt 200 ]; do sleep 30 2>/dev/null & i=$((i+1)); done`;
+    const bomb = `echo 0 > ${cgroup}/shared/cgroup.procs; i=0; while [ $i -lt 200 ]; do sleep 10 2>/dev/null & i=$((i+1)); done`;
     // Its standard output would be held by what it leaves.
     const stdio: ["ignore", "ignore", "pipe"] = ["ignore", "ignore", "pipe"];
     expect(spawnSync("sh", ["-c", bomb], { encoding: "utf8", stdio }).stderr).toMatch(/[Cc]annot fork/);
-    expect(Number(readLine(`${cgroup}/pids.current`))).toBe(129);
+    const left = Number(readLine(`${cgroup}/pids.current`)); // the shell itself has ended, or is about to
+    expect([128, 129]).toContain(left);
     expect(readLine(`${cgroup}/pids.events`)).toMatch(/^max [1-9]/m);
   });
 });
