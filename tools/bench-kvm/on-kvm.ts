@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Result } from "../bench/result.ts";
+import { cachePaths } from "../build/paths.ts";
 import { choosePlace } from "../nested-host/test.ts";
 
 export interface KvmOptions {
@@ -25,7 +26,7 @@ export async function onKvm({ ids, rounds, signal, say }: KvmOptions): Promise<R
       { name: "bench", path: "", cpus: 1, minutes: 15, nested: false },
       {
         argv: () => ["node", "tools/bench-kvm/inside.ts", "--only", ids.join(","), "--rounds", String(rounds)],
-        env: (inside) => ({ EXAI_KVM_OUT: inside }),
+        env: (inside) => ({ EXAI_KVM_OUT: inside, EXAI_CACHE: cachePaths().cache }),
         out,
         onOutput: (data) => void process.stderr.write(data),
         onConsole: (text) => {

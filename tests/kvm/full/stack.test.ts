@@ -24,5 +24,5 @@ it("a stack chooses Firecracker by itself, and a program runs in it", { timeout:
   await stack.must(["workspace", "create", "--name", "kept", "--memory", "256M"], slow);
   const inspected = JSON.parse((await stack.must(["workspace", "inspect", "kept", "--json"], slow)).stdout);
   expect(inspected.observed).toMatchObject({ phase: "running", vmm: "firecracker", accelerator: "kvm" });
-  await stack.must(["workspace", "destroy", "kept"], slow);
+  await stack.must(["workspace", "rm", "kept"], slow);
 });
