@@ -59,7 +59,7 @@ export class FloodStand implements AsyncDisposable {
     this.#agent = agent;
     this.#client = createIpcClient(agent.socket, nodeContract);
     this.#channel = channel;
-    this.#quiet = stand.client(undefined);
+    this.#quiet = this.#clientOf(newWorkspaceId());
   }
 
   get #calls(): NodeCalls {
