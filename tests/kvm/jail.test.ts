@@ -31,7 +31,8 @@ describe("Firecracker in our jail", () => {
     expect(exe.sha256).toBe(pinned.sha256.firecracker);
     const ids = Array(4).fill(uid).join("\t");
     const none = "0".repeat(16);
-    expect(status).toMatchObject({ Uid: ids, Gid: ids, Groups: "", CapEff: none, CapBnd: none, NoNewPrivs: "1" });
+    expect(status).toMatchObject({ Uid: ids, Gid: ids, Groups: "", NoNewPrivs: "1" });
+    expect(status).toMatchObject({ CapInh: none, CapPrm: none, CapEff: none, CapBnd: none, CapAmb: none });
     expect(readFileSync(at("environ"), "utf8")).toBe("");
     expect(readFileSync(at("limits"), "utf8")).toMatch(/Max core file size +0 +0/);
   });
@@ -72,8 +73,21 @@ describe("Firecracker in our jail", () => {
     const allowed =
       /^(\/dev\/(null|kvm|urandom)|\/vm\/(kernel|initramfs|rootfs|overlay)|\/run\/(log|metrics)|pipe|socket|anon_inode.*)$/;
     expect([...kinds].filter((each) => !allowed.test(each))).toEqual([]);
+    // Each of its sockets is one of its own network namespace, where nobody but it and its keeper has made any.
+    const own = readFileSync(at("net/unix"), "utf8").trim().split("\n").slice(1).map(socketOf);
+    const held = sampleOf(pid).descriptors.flatMap((each) => /^socket:\[(\d+)\]$/.exec(each)?.[1] ?? []);
+    expect(held.length).toBeGreaterThan(0);
+    for (const inode of held) expect(own.map((socket) => socket.inode)).toContain(inode);
+    const names = new Set(own.map(({ path }) => path).filter((path) => path !== ""));
+    expect([...names].sort()).toEqual(["/run/api.sock", "/run/v.sock", "/run/v.sock_1024"]);
   });
 });
+
+/** A line of /proc/net/unix (proc(5)): … inode, path. */
+function socketOf(line: string): { inode: string; path: string } {
+  const words = line.trim().split(/ +/);
+  return { inode: words[6] ?? "", path: words[7] ?? "" };
+}
 
 const mountsOf = (path: string): { point: string; options: string[] }[] =>
   readFileSync(path, "utf8")

@@ -14,7 +14,8 @@ export interface ProcSample {
   readonly descriptors: readonly string[];
 }
 
-const fields = ["Name", "Uid", "Gid", "Groups", "Threads", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp", "VmRSS"];
+const capabilities = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+const fields = ["Name", "Uid", "Gid", "Groups", "Threads", ...capabilities, "NoNewPrivs", "Seccomp", "VmRSS"];
 
 export function sampleOf(pid: number): ProcSample {
   const at = (name: string): string => `/proc/${pid}/${name}`;
