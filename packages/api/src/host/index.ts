@@ -56,6 +56,7 @@ export {
 } from "./node.ts";
 export {
   type FileDigest,
+  type SealedFile,
   type SnapshotOrigin,
   type SnapshotRecord,
   type SnapshotRef,

@@ -14,6 +14,9 @@ const fileDigest = z.strictObject({
   /** SHA-256 over the SHA-256 of each piece, the last of which may be shorter. */
   sha256: sha256Hex,
 });
+/** `stamp`: what the kernel said of the file when it had been hashed; whoever writes to it changes that. */
+const sealedFile = fileDigest.extend({ stamp: words });
+export type SealedFile = z.infer<typeof sealedFile>;
 export type FileDigest = z.infer<typeof fileDigest>;
 
 /** What made a snapshot: the same must load it. */
@@ -46,6 +49,6 @@ export const snapshotRecord = z.strictObject({
   sizeMib: z.int().min(1),
   origin: snapshotOrigin,
   /** Once it is sealed. QEMU's state holds the memory too. */
-  files: z.strictObject({ state: fileDigest, memory: fileDigest.optional() }).optional(),
+  files: z.strictObject({ state: sealedFile, memory: sealedFile.optional() }).optional(),
 });
 export type SnapshotRecord = z.infer<typeof snapshotRecord>;

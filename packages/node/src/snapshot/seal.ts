@@ -1,11 +1,12 @@
 import { chmodSync, chownSync, lchownSync, lstatSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { SnapshotRecord } from "@exai/api/host";
+import type { SealedFile, SnapshotRecord } from "@exai/api/host";
 import type { LifetimeId } from "@exai/base";
 import type { VmContext } from "../context.ts";
 import { NodeError } from "../errors.ts";
 import { inspect } from "../state.ts";
 import { digestFile } from "./chunks.ts";
+import { stampOf } from "./stamp.ts";
 import { launcher } from "./volume.ts";
 import { isMounted, readVolume, volumePaths, writeVolume } from "./volumes.ts";
 
@@ -27,8 +28,8 @@ export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise
   const withMemory = record.origin.vmm.name === "firecracker";
   const wantedBytes = record.origin.machine.memoryMib * 2 ** 20;
   const files = {
-    state: await digestFile(stateFile, record.sizeMib * 2 ** 20),
-    ...(withMemory ? { memory: await digestFile(memoryFile, wantedBytes) } : {}),
+    state: await sealFile(stateFile, record.sizeMib * 2 ** 20),
+    ...(withMemory ? { memory: await sealFile(memoryFile, wantedBytes) } : {}),
   };
   if (files.state.sizeBytes === 0 || (files.memory !== undefined && files.memory.sizeBytes !== wantedBytes))
     throw new NodeError(
@@ -39,6 +40,12 @@ export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise
   writeVolume(vm, lifetime, sealed);
   vm.afterStep("volume sealed");
   return sealed;
+}
+
+/** The stamp is taken first: what is written meanwhile, if anything could be, would show. */
+async function sealFile(path: string, mostBytes: number): Promise<SealedFile> {
+  const stamp = stampOf(path) ?? "";
+  return { ...(await digestFile(path, mostBytes)), stamp };
 }
 
 /**
