@@ -1,9 +1,8 @@
 // nested-host: cpus=3
 // nested-host: always
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeContract, type VmStatus } from "@exai/api/host";
 import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
@@ -11,7 +10,8 @@ import { createIpcClient } from "@exai/ipc";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sh } from "../../packages/machine/src/contract/guest.ts";
 import type { MachineDriver } from "../support/machine-driver.ts";
-import { HostFixture, launcher } from "../vm/host-fixture.ts";
+import { AgentProcess } from "../vm/agent-process.ts";
+import { HostFixture } from "../vm/host-fixture.ts";
 import { allowedOn, cgroupRoot, lookAt, readLine, threadsOf } from "./cores.ts";
 import { firecrackerDriver, firecrackerPlan, hostileFirecrackerDriver, qemuKvmDriver } from "./machine-kvm.ts";
 import { keptFolder } from "./where.ts";
@@ -151,7 +151,8 @@ describe("the node agent's process, with the rights that it has", () => {
     const workspace = newWorkspaceId();
     let pid = 0;
     {
-      await using agent = await AgentProcess.start(host);
+      await using agent = new AgentProcess(host);
+      await agent.serving();
       using node = createIpcClient(agent.socket, nodeContract);
       expect(await node.call("floor", {})).toMatchObject({ enforced: true, cores: 1 });
       await node.call("prepare", { workspace, diskMib: 64 }, slow);
@@ -164,7 +165,8 @@ describe("the node agent's process, with the rights that it has", () => {
       pid = launched.pid ?? 0;
     }
     expect(threadsOf(pid)["fc_vcpu 0"]).toEqual({ cpus: "2", group: "vcpu0" });
-    await using agent = await AgentProcess.start(host);
+    await using agent = new AgentProcess(host);
+    await agent.serving();
     using node = createIpcClient(agent.socket, nodeContract);
     expect(await node.call("awaitExit", { workspace, timeoutMs: 0 })).toMatchObject({ pid, notEnforced: [] });
     await node.call("remove", { workspace }, slow);
@@ -241,34 +243,6 @@ describe("a host that can't hold a core", () => {
     }
   });
 });
-
-/** As the supervisor starts it: by the launcher, with eleven capabilities and a system-call filter. */
-class AgentProcess implements AsyncDisposable {
-  readonly socket: string;
-  readonly #child: ChildProcess;
-
-  static async start(host: HostFixture): Promise<AgentProcess> {
-    const started = new AgentProcess(host);
-    let said = "";
-    for await (const chunk of started.#child.stderr ?? []) {
-      said += String(chunk);
-      if (said.includes('"serving"')) return started;
-    }
-    throw new Error(`the node agent ended: ${said}`);
-  }
-
-  private constructor(host: HostFixture) {
-    this.socket = join(host.config.runFolder, "node", host.tenants[0], "node.sock");
-    const main = resolve(import.meta.dirname, "../../packages/node/src/main.ts");
-    const argv = ["agent", "--", process.execPath, "--disable-warning=ExperimentalWarning", main];
-    this.#child = spawn(launcher, argv, { env: {}, cwd: "/", stdio: ["pipe", "ignore", "pipe"] });
-    this.#child.stdin?.write(`${JSON.stringify(host.config)}\n`);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.kill("SIGKILL")) await once(this.#child, "exit");
-  }
-}
 
 function group(name: string, files: Record<string, string>): AsyncDisposable {
   const folder = join(cgroupRoot, name);

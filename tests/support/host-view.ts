@@ -54,7 +54,7 @@ const mounts = (): string[] =>
     .map((line) => `mount ${line}`);
 
 /** The program that a process executes; undefined when it has ended. */
-export function programOf(pid: number): string | undefined {
+function programOf(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/exe`);
   } catch {

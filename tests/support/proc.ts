@@ -51,7 +51,7 @@ export const cardsOf = (pid: number): string[] =>
     .flatMap((line) => /^\s*([^\s:]+):/.exec(line)?.[1] ?? []);
 
 /** Inodes of the sockets that it holds. */
-export const socketsOf = (pid: number): string[] =>
+const socketsOf = (pid: number): string[] =>
   readdirSync(at(pid, "fd")).flatMap((fd) => /^socket:\[(\d+)\]$/.exec(readlinkSync(at(pid, `fd/${fd}`)))?.[1] ?? []);
 
 /** Where it listens: TCP as `address:port`, UNIX sockets by path. */

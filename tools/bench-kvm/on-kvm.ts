@@ -14,7 +14,7 @@ export interface KvmOptions {
 
 const longestMs = 1_800_000;
 /** The file in which inside.ts leaves its results. */
-export const resultsFile = "results.json";
+const resultsFile = "results.json";
 
 /** Runs inside.ts where KVM works, and brings its results here. */
 export async function onKvm({ ids, rounds, signal, say }: KvmOptions): Promise<Result[]> {

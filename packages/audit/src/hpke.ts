@@ -23,7 +23,7 @@ const Nsecret = 32;
 const Nk = 32;
 const Nn = 12;
 const Nt = 16;
-export const Nenc = 32;
+const Nenc = 32;
 /** What sealing adds to a plaintext, bytes. */
 export const sealOverheadBytes = Nenc + Nt;
 

@@ -33,7 +33,7 @@ export const brokerContract = {
 } as const;
 export type BrokerStatus = ReturnType<typeof brokerContract.status.response.parse>;
 
-export const stackStatus = z.strictObject({
+const stackStatus = z.strictObject({
   home: z.string(),
   stack: z.string(),
   version: z.string(),

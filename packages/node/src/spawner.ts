@@ -1,7 +1,7 @@
 import type { Readable, Writable } from "node:stream";
 import { z } from "zod";
 
-export interface SpawnRequest {
+interface SpawnRequest {
   readonly file: string;
   readonly args: readonly string[];
   readonly input: string;

@@ -36,7 +36,7 @@ export interface DoctorContext {
   probeVmm: (<T>(look: (uid: number) => Promise<T>) => Promise<T>) | undefined;
 }
 
-export interface GuestImage {
+interface GuestImage {
   readonly name: string;
   /** Undefined where no enrolled release key signed it, or it is no image. */
   readonly manifest: ImageManifest | undefined;

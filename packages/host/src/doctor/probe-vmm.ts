@@ -15,7 +15,7 @@ import { SupervisedChild } from "../supervisor/child.ts";
 import { type NodeOptions, nodePlan } from "../supervisor/plans.ts";
 import { makeRunFolders, removeRunFolders } from "../supervisor/run-folder.ts";
 
-export interface VmmProbeOptions extends Omit<NodeOptions, "home" | "tenants"> {
+interface VmmProbeOptions extends Omit<NodeOptions, "home" | "tenants"> {
   boot: BootFiles;
 }
 

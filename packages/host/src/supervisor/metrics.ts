@@ -4,7 +4,7 @@ import { Gauge, Registry } from "prom-client";
 import type { StackStatus } from "../contracts.ts";
 
 /** Prometheus text (exposition format 0.0.4) of one moment. Counts and sizes only; nothing of a tenant's content. */
-export async function renderMetrics(status: StackStatus): Promise<string> {
+async function renderMetrics(status: StackStatus): Promise<string> {
   const registry = new Registry();
   const gauge = <L extends string>(name: string, help: string, labelNames: L[]) =>
     new Gauge({ name, help, labelNames, registers: [registry] });

@@ -10,7 +10,7 @@ export interface Division {
   readonly free: readonly Core[];
 }
 
-export interface InUse {
+interface InUse {
   /** CPUs of virtual CPUs that run. */
   readonly taken: ReadonlySet<number>;
   /** CPUs of the helper threads of what runs; undefined when nothing does. */

@@ -7,7 +7,7 @@ import { type Core, type ReadText, readTopology } from "./topology.ts";
 import type { CgroupTree } from "./tree.ts";
 import { type CpuShare, isFloored, sharedOf, takenBy } from "./vm-groups.ts";
 
-export interface CorePoolOptions {
+interface CorePoolOptions {
   /** Where cgroup v2 is mounted; null on a host without. */
   readonly mount: string | null;
   /** This stack's group, right below. */

@@ -10,7 +10,7 @@ export interface Core {
   readonly node: number;
 }
 
-export interface Topology {
+interface Topology {
   /** By number; each has all its siblings in what was available. */
   readonly cores: readonly Core[];
   /** CPUs of cores that are not wholly available. */

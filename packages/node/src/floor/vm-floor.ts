@@ -5,7 +5,7 @@ import { vcpuThreads } from "./vcpu-threads.ts";
 import { dropVmGroups, isFloored, isSeated, makeVmGroups, seat, startGroup } from "./vm-groups.ts";
 
 /** What a status says of a microVM whose virtual CPUs have no cores of their own. */
-export const floorName = "core floor";
+const floorName = "core floor";
 
 /** A VMM makes the threads of its virtual CPUs as soon as it has read its configuration. */
 const seatMs = 5_000;
