@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HostFixture } from "../vm/host-fixture.ts";
 
@@ -52,12 +52,3 @@ const mounts = (): string[] =>
     .trim()
     .split("\n")
     .map((line) => `mount ${line}`);
-
-/** The program that a process executes; undefined when it has ended. */
-function programOf(pid: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/exe`);
-  } catch {
-    return undefined;
-  }
-}
