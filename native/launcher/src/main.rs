@@ -2,6 +2,7 @@
 //! docs/internals/launcher.md for the order of its steps and why each stands where it does.
 
 mod anchored;
+mod cgroups;
 mod document;
 mod failure;
 mod identity;

@@ -11,7 +11,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use crate::document::Limits;
 use crate::failure::{At, Failure, Step};
 use crate::service_jail::Folder;
-use crate::{privileges, reap, seccomp, service_jail};
+use crate::{cgroups, privileges, reap, seccomp, service_jail};
 
 /// Threads of Node and its pool are about a dozen; files are sockets of clients and guests.
 const LIMITS: Limits =
@@ -55,6 +55,7 @@ pub fn service(words: &[&str]) -> Result<ExitCode, Failure> {
 pub fn agent(words: &[&str]) -> Result<ExitCode, Failure> {
     let ["--", program, arguments @ ..] = words else { return Err(usage()) };
     keep_standard_descriptors()?;
+    cgroups::pass_controllers_down();
     // SAFETY: this process has one thread, and no descriptor table is unshared.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS) }
         .at(Step::Namespaces, "unshare")?;

@@ -48,7 +48,7 @@ function passControllersDown(folder: string): void {
     try {
       writeFileSync(`${folder}/cgroup.subtree_control`, `+${controller}`);
     } catch (error) {
-      if (errorCode(error) !== "EBUSY" && errorCode(error) !== "EACCES" && errorCode(error) !== "EROFS") throw error;
+      if (!["EBUSY", "EACCES", "EROFS", "EPERM"].includes(errorCode(error) ?? "")) throw error;
     }
   }
 }
