@@ -55,12 +55,15 @@ async function mustBe(path: string, { stamp, ...wanted }: SealedFile): Promise<v
   );
 }
 
+/** Without what a distribution adds to its version; the digest tells builds apart. */
+const named = ({ version, sha256 }: SnapshotOrigin["vmm"]): string =>
+  `'${version.replace(/ \(.*/, "")}' (sha256 ${sha256.slice(0, 12)})`;
+
 /** In words for a person, the first that differs. */
 export function differenceOf(then: SnapshotOrigin, now: SnapshotOrigin): string | undefined {
   const { vmm } = then;
   if (vmm.name !== now.vmm.name) return `${vmm.name} made it, and this host starts ${now.vmm.name}`;
-  if (vmm.sha256 !== now.vmm.sha256)
-    return `'${vmm.version}' (sha256 ${vmm.sha256.slice(0, 12)}) made it, and this host has '${now.vmm.version}' (${now.vmm.sha256.slice(0, 12)})`;
+  if (vmm.sha256 !== now.vmm.sha256) return `${named(vmm)} made it, and this host has ${named(now.vmm)}`;
   if (!isDeepStrictEqual(then.cpu, now.cpu)) {
     const same = then.cpu.name === now.cpu.name ? ", with other features" : "";
     return `it is of a processor '${then.cpu.name}', and this host has '${now.cpu.name}'${same}`;
