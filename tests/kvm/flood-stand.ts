@@ -46,6 +46,7 @@ export class FloodStand implements AsyncDisposable {
   readonly #client: IpcClient<typeof nodeContract>;
   readonly #channel: ChannelProcess;
   #quiet: Client;
+  #quietWorkspace: WorkspaceId;
 
   static async begin(): Promise<FloodStand> {
     const host = new HostFixture({ imageStore, firecracker: join(firecrackerFolder(), "firecracker") });
@@ -53,7 +54,8 @@ export class FloodStand implements AsyncDisposable {
     const agent = new AgentProcess(host);
     await agent.serving();
     const started = new FloodStand(host, stand, agent, await ChannelProcess.start(host, stand));
-    started.#quiet = started.#clientOf(await started.#launch(planFirecracker(bootFiles("base"), size)));
+    started.#quietWorkspace = await started.#launch(planFirecracker(bootFiles("base"), size));
+    started.#quiet = started.#clientOf(started.#quietWorkspace);
     await started.#p99(calls); // compiles
     return started;
   }
@@ -64,7 +66,8 @@ export class FloodStand implements AsyncDisposable {
     this.#agent = agent;
     this.#client = createIpcClient(agent.socket, nodeContract);
     this.#channel = channel;
-    this.#quiet = this.#clientOf(newWorkspaceId());
+    this.#quietWorkspace = newWorkspaceId();
+    this.#quiet = this.#clientOf(this.#quietWorkspace);
   }
 
   get #calls(): NodeCalls {
@@ -97,6 +100,9 @@ export class FloodStand implements AsyncDisposable {
 
   /** @param start begins the flood; @param until what the guest prints when it is through, for at most ten minutes */
   async measure(start: () => Promise<WorkspaceId>, until?: RegExp): Promise<Measured & { console: string }> {
+    // A token lives five minutes.
+    this.#quiet = this.#clientOf(this.#quietWorkspace);
+    await this.#p99(1); // connects
     const aloneMs = await this.#p99(calls);
     const [channel, agent] = [this.#channel, this.#agent].map(({ child }) => mib(child.pid ?? 0));
     const workspace = await start();
