@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import { removeCgroup } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
+import { releaseFloor } from "./floor/vm-floor.ts";
 import { kill } from "./kill.ts";
 import { deleteNetns } from "./netns.ts";
 import { dropVolumes } from "./snapshot/volume.ts";
@@ -25,17 +26,9 @@ async function removeGroup(vm: VmContext): Promise<void> {
   if (vm.place.cgroup !== null) {
     await removeCgroup(vm.place.cgroup);
     // Once more: threads that ended slowly may have kept them at the kill.
-    giveBackCores(vm);
+    await releaseFloor(vm);
   }
   vm.afterStep("no cgroup");
-}
-
-function giveBackCores(vm: VmContext): void {
-  try {
-    vm.placer.releaseCpus();
-  } catch (error) {
-    vm.warn("cores could not be given back", error);
-  }
 }
 
 async function removeDisk(vm: VmContext): Promise<void> {
