@@ -16,7 +16,7 @@ export interface SnapshotFiles {
 
 /**
  * The files of a snapshot that this host and this request may begin from: made by the same VMM, on the same processor,
- * of the same machine, and byte by byte what was saved.
+ * of the same machine, and what was saved.
  * @param source whose snapshot it is
  * @param executable of the VMM that shall load it
  * @throws NodeError `no-snapshot`, `snapshot-mismatch`, `snapshot-broken`
