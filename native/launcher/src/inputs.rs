@@ -1,12 +1,12 @@
 //! Files that the VMM gets as descriptors, to read from: what takes no path in its jail.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 
 use crate::document::Document;
 use crate::failure::{At, Failure, Step};
-use crate::sockets::FIRST_FREE;
+use crate::sockets::out_of_the_way;
 
 pub struct Input {
     pub fd: OwnedFd,
@@ -24,11 +24,5 @@ fn open_one(input: &crate::document::Input) -> Result<Input, Failure> {
     if found != FileType::RegularFile {
         return Err(Failure::new(Step::Inputs, format!("{} is a {found:?}", input.path.display())));
     }
-    // SAFETY: duplicates a descriptor that is open; the result is checked before it is owned, once.
-    let high = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE) };
-    if high < 0 {
-        return Err(Failure::new(Step::Inputs, std::io::Error::last_os_error().to_string()));
-    }
-    // SAFETY: `high` was just made and nobody else owns it.
-    Ok(Input { fd: unsafe { OwnedFd::from_raw_fd(high) }, target: input.fd })
+    Ok(Input { fd: out_of_the_way(&file, Step::Inputs)?, target: input.fd })
 }

@@ -1,7 +1,7 @@
 //! The listening sockets that the VMM gets as descriptors. Each is made with the rights of its future owner, who also
 //! owns the folder.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use rustix::fs::Mode;
@@ -13,7 +13,7 @@ use crate::failure::{At, Failure, Step};
 use crate::identity::AsUser;
 
 /// Far above every number that a document may ask for.
-pub const FIRST_FREE: i32 = 64;
+const FIRST_FREE: i32 = 64;
 
 pub struct Listening {
     pub fd: OwnedFd,
@@ -36,14 +36,13 @@ pub fn listen(socket: &Socket, relayed: bool) -> Result<Listening, Failure> {
     let listener = UnixListener::bind(name);
     umask(previous);
     let listener = listener.at(Step::Sockets, socket.path.display())?;
-    // SAFETY: duplicates a descriptor that is open; the result is checked and owned once.
-    let high = unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE) };
-    if high < 0 {
-        return Err(Failure::new(Step::Sockets, std::io::Error::last_os_error().to_string()));
-    }
-    // SAFETY: `high` was just made and nobody else owns it.
-    let fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(high) };
+    let fd = out_of_the_way(&listener, Step::Sockets)?;
     Ok(Listening { fd, target: socket.fd, relayed, folder, name: name.to_owned(), uid: socket.uid, gid: socket.gid })
+}
+
+/// The same file at a number that no document asks for: what is handed over later never overwrites it.
+pub fn out_of_the_way(fd: impl AsFd, step: Step) -> Result<OwnedFd, Failure> {
+    rustix::io::fcntl_dupfd_cloexec(fd, FIRST_FREE).at(step, "descriptor")
 }
 
 impl Listening {

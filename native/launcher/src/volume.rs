@@ -25,6 +25,7 @@ const IN_JAIL: &str = "/snap";
 /// One memory, one state, and what a VMM may leave beside them.
 const MOST_FILES: u32 = 16;
 const DISCARDS: u32 = 20;
+const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Success also when it is there already.
 pub fn make(options: &[&str]) -> Result<ExitCode, Failure> {
@@ -50,8 +51,7 @@ pub fn make(options: &[&str]) -> Result<ExitCode, Failure> {
 /// Nobody writes to it from now on, be it by a descriptor that the VMM handed to somebody before its end: then this fails.
 pub fn seal(options: &[&str]) -> Result<ExitCode, Failure> {
     let at = Options::parse(options, &["--at"])?.path("--at")?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
-    match mount_remount(&at, flags, c"") {
+    match mount_remount(&at, FLAGS | MountFlags::RDONLY, c"") {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Errno::BUSY) => Err(Failure::new(Step::Volume, "somebody still writes to the volume")),
         Err(error) => Err(Failure::new(Step::Volume, format!("{}: {error}", at.display()))),
@@ -62,8 +62,7 @@ pub fn seal(options: &[&str]) -> Result<ExitCode, Failure> {
 /// VMM's own copy of the mount outlives ours. Success also when there is none.
 pub fn discard(options: &[&str]) -> Result<ExitCode, Failure> {
     let at = Options::parse(options, &["--at"])?.path("--at")?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    match mount_remount(&at, flags, c"") {
+    match mount_remount(&at, FLAGS, c"") {
         // A sealed one can be written to again. Not a mount point: after a restart of the host there is nothing.
         Ok(()) => {}
         Err(Errno::NOENT | Errno::INVAL) => return Ok(ExitCode::SUCCESS),
@@ -75,7 +74,7 @@ pub fn discard(options: &[&str]) -> Result<ExitCode, Failure> {
             Err(Errno::NOENT) => return Ok(ExitCode::SUCCESS),
             Err(error) => return Err(Failure::new(Step::Volume, format!("{DATA}: {error}"))),
         }
-        match mount_remount(&at, flags, c"size=4k") {
+        match mount_remount(&at, FLAGS, c"size=4k") {
             Ok(()) => return Ok(ExitCode::SUCCESS),
             Err(Errno::INVAL) => {} // it was filled again meanwhile
             Err(error) => return Err(Failure::new(Step::Volume, format!("{}: {error}", at.display()))),
@@ -159,11 +158,10 @@ fn is_mount(at: &Path) -> Result<bool, Failure> {
 
 /// `noswap` is there from Linux 6.4 on. Without it the host must not swap at all: a guest's memory would meet its disk.
 fn mount_memory(at: &PathBuf, bytes: u64) -> Result<(), Failure> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let try_mount = |more: &str| {
         let text = format!("mode=0700,size={bytes},nr_inodes={MOST_FILES}{more}");
         let data = CString::new(text).unwrap_or_default();
-        mount("exai-volume", at, "tmpfs", flags, data.as_c_str())
+        mount("exai-volume", at, "tmpfs", FLAGS, data.as_c_str())
     };
     match try_mount(",noswap") {
         Err(Errno::INVAL) if swaps()? => Err(Failure::new(
