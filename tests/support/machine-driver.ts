@@ -12,9 +12,7 @@ import {
   startMachine,
 } from "@exai/machine";
 import type { ContractDriver, Launched, MachineSpec } from "@exai/machine/contract";
-import { HostFixture } from "../vm/host-fixture.ts";
-
-const never = new AbortController().signal;
+import { HostFixture, stepsOf } from "../vm/host-fixture.ts";
 
 export interface MachineDriver extends ContractDriver {
   readonly host: HostFixture;
@@ -34,17 +32,7 @@ export function machineDriver(options: {
 }): MachineDriver {
   const host = new HostFixture(options.config);
   const [tenant] = host.tenants;
-  const calls = host.agent().handlers(tenant);
-  const node: NodeCalls = {
-    prepare: (request) => calls.prepare(request, never),
-    launch: (request) => calls.launch(request, never),
-    kill: (request) => calls.kill(request, never),
-    awaitExit: (request) => calls.awaitExit(request, never),
-    attachVolume: (request) => calls.attachVolume(request, never),
-    sealSnapshot: (request) => calls.sealSnapshot(request, never),
-    dropVolume: (request) => calls.dropVolume(request, never),
-    remove: (request) => calls.remove(request, never),
-  };
+  const node = stepsOf(host.agent(), tenant);
   const folderOf = (workspace: WorkspaceId): string => join(host.config.vmsFolder, workspace);
   const start = async ({ diskMib, ...size }: MachineSpec, load?: SnapshotRef, plan = options.plan(size)) => {
     const workspace = newWorkspaceId();

@@ -2,7 +2,8 @@ import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, 
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { NodeConfig } from "@exai/api/host";
-import { createLogger, newTenantId, newWorkspaceId, type TenantId } from "@exai/base";
+import { createLogger, newLifetimeId, newTenantId, newWorkspaceId, type TenantId, type WorkspaceId } from "@exai/base";
+import type { NodeCalls } from "@exai/machine";
 import { LocalPlacer, NodeAgent, type NodeAgentOptions } from "@exai/node";
 import { cgroup2Mount } from "../../packages/node/src/cgroup.ts";
 
@@ -19,6 +20,35 @@ export const pausedMachine = [
   ...["-drive", "id=o,if=none,format=raw,file=/vm/overlay", "-device", "virtio-blk-device,drive=o"],
   ...["-serial", "stdio"],
 ];
+
+/** A launch of it. */
+export const pausedLaunch = (workspace: WorkspaceId) => ({
+  workspace,
+  lifetime: newLifetimeId(),
+  vmm: "qemu" as const,
+  argv: pausedMachine,
+  files: [],
+  kvm: false,
+  cpus: 1,
+  memoryMib: 128,
+});
+
+const never = new AbortController().signal;
+
+/** The steps of an agent in this process, as a client of its socket has them. */
+export function stepsOf(agent: NodeAgent, tenant: TenantId): NodeCalls {
+  const calls = agent.handlers(tenant);
+  return {
+    prepare: (request) => calls.prepare(request, never),
+    launch: (request) => calls.launch(request, never),
+    kill: (request) => calls.kill(request, never),
+    awaitExit: (request) => calls.awaitExit(request, never),
+    attachVolume: (request) => calls.attachVolume(request, never),
+    sealSnapshot: (request) => calls.sealSnapshot(request, never),
+    dropVolume: (request) => calls.dropVolume(request, never),
+    remove: (request) => calls.remove(request, never),
+  };
+}
 
 /** Uids of this test's own, far from those of stacks. */
 const firstUid = 3_000_000_000 + Math.floor(Math.random() * 1000) * 1000;
@@ -93,7 +123,6 @@ export class HostFixture implements AsyncDisposable {
   /** After a test that failed, too: nothing stays. */
   async [Symbol.asyncDispose](): Promise<void> {
     const agent = this.agent();
-    const never = new AbortController().signal;
     for (const calls of this.tenants.map((tenant) => agent.handlers(tenant))) {
       const { vms } = await calls.list({}, never);
       for (const { workspace } of vms) await calls.remove({ workspace }, never);

@@ -3,23 +3,12 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeContract } from "@exai/api/host";
-import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
+import { newWorkspaceId } from "@exai/base";
 import { createIpcClient } from "@exai/ipc";
 import { expect, test } from "vitest";
 import { AgentProcess } from "./agent-process.ts";
-import { HostFixture, pausedMachine } from "./host-fixture.ts";
+import { HostFixture, pausedLaunch } from "./host-fixture.ts";
 import { processExists, processesOf } from "./launcher-fixture.ts";
-
-const launchRequest = (workspace: WorkspaceId) => ({
-  workspace,
-  lifetime: newLifetimeId(),
-  vmm: "qemu" as const,
-  argv: pausedMachine,
-  files: [],
-  kvm: false,
-  cpus: 1,
-  memoryMib: 128,
-});
 
 test("a VM outlives its agent, whose successor finds it", async () => {
   await using host = new HostFixture();
@@ -30,7 +19,7 @@ test("a VM outlives its agent, whose successor finds it", async () => {
     await agent.serving();
     using client = createIpcClient(agent.socket, nodeContract);
     await client.call("prepare", { workspace, diskMib: 64 });
-    pid = (await client.call("launch", launchRequest(workspace))).pid ?? 0;
+    pid = (await client.call("launch", pausedLaunch(workspace))).pid ?? 0;
   }
   expect(processExists(pid)).toBe(true);
   await using agent = new AgentProcess(host);
@@ -48,7 +37,7 @@ test("killed at any moment, the agent leaves what a repeated call brings to the 
   await using host = new HostFixture();
   for (let delayMs = 0; delayMs <= 80; delayMs += 8) {
     const workspace = newWorkspaceId();
-    const request = launchRequest(workspace);
+    const request = pausedLaunch(workspace);
     {
       await using agent = new AgentProcess(host);
       await agent.serving();
@@ -98,7 +87,7 @@ test("what is not in the contract never reaches a step", async () => {
   await using agent = new AgentProcess(host);
   await agent.serving();
   const workspace = newWorkspaceId();
-  const good = launchRequest(workspace);
+  const good = pausedLaunch(workspace);
   const hostile: [string, unknown][] = [
     ["exec", { argv: ["sh"] }],
     ["constructor", {}],

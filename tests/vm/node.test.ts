@@ -13,27 +13,17 @@ import {
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { nodeContract } from "@exai/api/host";
-import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
+import { newWorkspaceId, type WorkspaceId } from "@exai/base";
 import type { Handlers } from "@exai/ipc";
 import { NodeError } from "@exai/node";
 import { expect, test } from "vitest";
-import { HostFixture, pausedMachine } from "./host-fixture.ts";
+import { HostFixture, pausedLaunch, pausedMachine } from "./host-fixture.ts";
 import { processExists, until } from "./launcher-fixture.ts";
 
 const never = new AbortController().signal;
 type Calls = Handlers<typeof nodeContract>;
 
-const launchRequest = (workspace: WorkspaceId, change: object = {}) => ({
-  workspace,
-  lifetime: newLifetimeId(),
-  vmm: "qemu" as const,
-  argv: pausedMachine,
-  files: [],
-  kvm: false,
-  cpus: 1,
-  memoryMib: 128,
-  ...change,
-});
+const launchRequest = (workspace: WorkspaceId, change: object = {}) => ({ ...pausedLaunch(workspace), ...change });
 
 async function running(calls: Calls, workspace = newWorkspaceId()) {
   await calls.prepare({ workspace, diskMib: 64 }, never);

@@ -16,42 +16,20 @@ import {
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeContract, type SnapshotRef } from "@exai/api/host";
-import { newLifetimeId, newWorkspaceId, type WorkspaceId } from "@exai/base";
-import type { Handlers } from "@exai/ipc";
+import { newWorkspaceId, type WorkspaceId } from "@exai/base";
 import { createIpcClient } from "@exai/ipc";
 import { connectMonitor, connectQmp, type NodeCalls, nodeCalls } from "@exai/machine";
 import { NodeError } from "@exai/node";
 import { expect, test } from "vitest";
 import { AgentProcess } from "./agent-process.ts";
-import { HostFixture, pausedMachine } from "./host-fixture.ts";
+import { HostFixture, pausedLaunch, pausedMachine, stepsOf } from "./host-fixture.ts";
 
 /** The node agent's part of a snapshot, on a real QEMU that stands still; the contract suite has the guest's part. */
-const never = new AbortController().signal;
-type Calls = Handlers<typeof nodeContract>;
 const sizeMib = 128;
 
 const launchRequest = (workspace: WorkspaceId, load?: SnapshotRef) => ({
-  workspace,
-  lifetime: newLifetimeId(),
-  vmm: "qemu" as const,
-  argv: pausedMachine,
-  files: [],
-  kvm: false,
-  cpus: 1,
-  memoryMib: 128,
+  ...pausedLaunch(workspace),
   ...(load === undefined ? {} : { load: { ...load, argv: [...pausedMachine, "-incoming", "fd:12"] } }),
-});
-
-/** The handlers of an agent in this process, as a client has them. */
-const direct = (calls: Calls): NodeCalls => ({
-  prepare: (request) => calls.prepare(request, never),
-  launch: (request) => calls.launch(request, never),
-  kill: (request) => calls.kill(request, never),
-  awaitExit: (request) => calls.awaitExit(request, never),
-  attachVolume: (request) => calls.attachVolume(request, never),
-  sealSnapshot: (request) => calls.sealSnapshot(request, never),
-  dropVolume: (request) => calls.dropVolume(request, never),
-  remove: (request) => calls.remove(request, never),
 });
 
 async function started(node: NodeCalls, load?: SnapshotRef): Promise<WorkspaceId> {
@@ -114,7 +92,7 @@ test("saved and loaded by an agent with no more rights than its work takes", asy
 
 test("a volume is root's and the VMM's alone, in memory, and goes with its workspace", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const workspace = await started(node);
   const ref = await node.attachVolume({ workspace, sizeMib });
   const at = volumeOf(host, ref);
@@ -135,7 +113,7 @@ test("a volume is root's and the VMM's alone, in memory, and goes with its works
 
 test("what is out of order is refused with a reason", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const workspace = newWorkspaceId();
   await expect(node.attachVolume({ workspace, sizeMib })).rejects.toEqual(code("not-prepared"));
   await node.prepare({ workspace, diskMib: 64 });
@@ -151,7 +129,7 @@ test("what is out of order is refused with a reason", async () => {
   await node.kill({ workspace });
   // Nothing was saved into it: the descriptor's file is empty.
   await expect(node.sealSnapshot(ref)).rejects.toEqual(code("no-snapshot"));
-  const other = direct(host.agent().handlers(host.tenants[1]));
+  const other = stepsOf(host.agent(), host.tenants[1]);
   await expect(other.sealSnapshot(ref)).rejects.toEqual(code("not-prepared"));
   const theirs = newWorkspaceId();
   await other.prepare({ workspace: theirs, diskMib: 64 });
@@ -166,7 +144,7 @@ test("what is out of order is refused with a reason", async () => {
 
 test("volumes that are made at once are promised once", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const two = await Promise.all([started(node), started(node)]);
   const availableMib = Number(/MemAvailable: +(\d+)/.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]) / 1024;
   const most = Math.floor(availableMib * 0.6);
@@ -179,7 +157,7 @@ test("volumes that are made at once are promised once", async () => {
 
 test("a dropped volume that its VMM still has holds nothing, and can't be filled again", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const workspace = await started(node);
   const ref = await node.attachVolume({ workspace, sizeMib });
   // What keeps the file system alive as the VMM's mount and descriptors do.
@@ -202,7 +180,7 @@ test("a dropped volume that its VMM still has holds nothing, and can't be filled
 
 test("what is sealed is not written to, nor given away again", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const workspace = await started(node);
   const ref = await saved(host, node, workspace);
   const file = join(volumeOf(host, ref), "data", "state");
@@ -226,7 +204,7 @@ test("what is sealed is not written to, nor given away again", async () => {
 
 test("a record that a power cut tore is none, and a hole of a terabyte is no snapshot", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const workspace = await started(node);
   const ref = await saved(host, node, workspace);
   truncateSync(join(volumeOf(host, ref), "data", "state"), 2 ** 40);
@@ -244,7 +222,7 @@ test("a record that a power cut tore is none, and a hole of a terabyte is no sna
 
 test("to kill waits for no monitor", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const workspace = await started(node);
   // QEMU serves one at a time, so that the agent waits for its turn as it would for a VMM that says nothing.
   using _held = await connectQmp(monitorOf(host, workspace));
@@ -260,7 +238,7 @@ test("to kill waits for no monitor", async () => {
 
 test("what a VMM left in its volume harms nobody", async () => {
   await using host = new HostFixture();
-  const node = direct(host.agent().handlers(host.tenants[0]));
+  const node = stepsOf(host.agent(), host.tenants[0]);
   const workspace = await started(node);
   const victim = join(host.root, "victim");
   writeFileSync(victim, "precious", { mode: 0o600 });
@@ -283,14 +261,13 @@ test.each(steps)("after an end behind '%s', the repeated call comes to the same"
   await using host = new HostFixture();
   let armed = true;
   const agent = () =>
-    direct(
-      host
-        .agent((step) => {
-          if (!armed || step !== name) return;
-          armed = false;
-          throw new NodeError("broken-state", "as if killed here");
-        })
-        .handlers(host.tenants[0]),
+    stepsOf(
+      host.agent((step) => {
+        if (!armed || step !== name) return;
+        armed = false;
+        throw new NodeError("broken-state", "as if killed here");
+      }),
+      host.tenants[0],
     );
   const again = async <T>(take: (node: NodeCalls) => Promise<T>): Promise<T> => {
     const before = armed;
