@@ -60,7 +60,7 @@ describe("runSuites", () => {
       {
         name: "x",
         status: failed === 0 ? "passed" : "failed",
-        assertionResults: [{ status: failed === 0 ? "passed" : "failed" }],
+        assertionResults: [{ status: failed === 0 ? "passed" : "failed", fullName: "works" }],
       },
     ],
   });
@@ -86,7 +86,7 @@ describe("runSuites", () => {
 
   it("adds up what the suites report, and keeps what they said", async () => {
     const { merged, count } = await run({ a: writes(3, 0), b: writes(2, 1) }, 2);
-    expect(count).toEqual({ passed: 5, failed: 1 });
+    expect(count).toMatchObject({ passed: 5, failed: 1 });
     expect(merged.success).toBe(false);
     expect(readFileSync(join(folder, "out/b/output.log"), "utf8")).toBe("said\n");
     expect(JSON.parse(readFileSync(join(folder, "out/report.json"), "utf8"))).toEqual(merged);
@@ -98,7 +98,11 @@ describe("runSuites", () => {
       throw new Error("the nested host ended with SIGKILL");
     };
     const { merged, said, count } = await run({ a: gone, b: () => 0, c: writes(1, 0) });
-    expect(count).toEqual({ passed: 1, failed: 2 });
+    expect(count).toMatchObject({
+      passed: 1,
+      failed: 2,
+      failures: [expect.stringContaining("SIGKILL"), expect.any(String)],
+    });
     expect(said).toContain("the nested host ended with SIGKILL");
     expect(merged.testResults.map(({ name }) => name)).toEqual(["tests/kvm/a.test.ts", "tests/kvm/b.test.ts", "x"]);
   });

@@ -21,7 +21,7 @@ const vitest = join(root, "node_modules/vitest/vitest.mjs");
 /** One program that passes or does not. */
 async function check(argv: readonly [string, ...string[]]): Promise<Count> {
   const { exitCode } = await run(argv, root);
-  return exitCode === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+  return atLeastOneFailure({ passed: exitCode === 0 ? 1 : 0, failed: 0, failures: [] }, exitCode);
 }
 
 async function vitestProject(project: string, more: readonly string[] = []): Promise<Count> {
@@ -38,7 +38,8 @@ async function vitestProject(project: string, more: readonly string[] = []): Pro
 }
 
 function countReport(path: string, exitCode: number): Count {
-  const count = existsSync(path) ? countVitest(JSON.parse(readFileSync(path, "utf8"))) : { passed: 0, failed: 0 };
+  const none = { passed: 0, failed: 0, failures: [] };
+  const count = existsSync(path) ? countVitest(JSON.parse(readFileSync(path, "utf8"))) : none;
   return atLeastOneFailure(count, exitCode);
 }
 
@@ -87,6 +88,10 @@ async function main(): Promise<void> {
     process.stdout.write(`  ${name.padEnd(8)} ${passed} passed, ${failed} failed  (${seconds.toFixed(1)} s)\n`);
   }
   const total = sum(counts);
+  // Last, where who reads only the end of a long output finds them.
+  for (const { name, failures } of counts) {
+    for (const failure of failures) process.stdout.write(`  ${name}: ${failure.replaceAll(`${root}/`, "")}\n`);
+  }
   process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
   process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
 }
