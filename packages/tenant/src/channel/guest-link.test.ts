@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -53,4 +54,33 @@ test("a guest that was cut once is back at once", async () => {
   const start = performance.now();
   expect(await acquire(link)).not.toBe(first);
   expect(performance.now() - start).toBeLessThan(200);
+});
+
+test("a guest that answers with noise is dialled seldom, however much it has written into its logs", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "exai-link-"));
+  let dialled = 0;
+  const noisy = createServer((socket) => {
+    dialled++;
+    socket.on("error", () => undefined);
+    socket.write(Buffer.alloc(4096));
+  });
+  await new Promise<void>((done) => noisy.listen(join(folder, "guest.sock"), done));
+  const logger = createLogger({ process: "test", write: () => undefined });
+  const link = new GuestLink({ workspace: newWorkspaceId(), folder, clock: systemClock, logger });
+  const running = link.run();
+  try {
+    await delay(1500);
+    const before = dialled;
+    expect(before).toBeGreaterThan(3);
+    for (let at = 0; at < 100; at++) {
+      appendFileSync(join(folder, "console.log"), "noise\n");
+      await delay(10);
+    }
+    expect(dialled - before).toBeLessThanOrEqual(2);
+  } finally {
+    link[Symbol.dispose]();
+    await running;
+    noisy.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -44,7 +44,8 @@ export class GuestLink implements Disposable {
 
   constructor(options: LinkOptions) {
     this.#o = options;
-    this.#changes = new FolderChanges(options.folder, true);
+    // Its logs lie there too: what a guest prints must not have it dialled.
+    this.#changes = new FolderChanges(options.folder, true, "entries");
   }
 
   get waiting(): number {
@@ -66,16 +67,17 @@ export class GuestLink implements Disposable {
   async #once(): Promise<void> {
     const { workspace, folder, clock } = this.#o;
     const socket = join(folder, "guest.sock");
-    if (!existsSync(socket)) return this.#rest("absent");
+    if (!existsSync(socket)) return this.#rest();
+    const startMs = clock.monotonicMs();
     try {
       this.#state = "booting";
       const limits = { helloTimeoutMs: helloMs };
       using session = await connectGuest(socket, { hostname: workspace, limits, signal: this.#stop.signal });
       this.#live(session);
-      const startMs = clock.monotonicMs();
-      await this.#ended(await session.lost, startMs);
+      const liveMs = clock.monotonicMs();
+      await this.#ended(await session.lost, liveMs);
     } catch (error) {
-      await this.#failed(error);
+      await this.#failed(error, startMs);
     }
   }
 
@@ -102,10 +104,13 @@ export class GuestLink implements Disposable {
     else if (pauseMs > 0) await this.#pause(pauseMs);
   }
 
-  async #failed(error: unknown): Promise<void> {
+  async #failed(error: unknown, startMs: number): Promise<void> {
     if (this.#stop.signal.aborted) return;
     const code = error instanceof GuestError ? error.code : undefined;
-    if (code === "no-guest" || code === "channel-lost") return this.#rest(code === "no-guest" ? "absent" : "booting");
+    if (code === "no-guest") return this.#rest();
+    // Somebody is there and says no hello: the rest of an old conversation, or noise without an end.
+    if (code === "channel-lost")
+      return this.#pause(this.#reconnects.ended(startMs, this.#o.clock.monotonicMs()).pauseMs);
     if (code === "guest-misbehaved" || code === "wrong-contract") return this.#broken(error as GuestError);
     this.#o.logger.log("error", "a guest could not be reached", {
       workspace: this.#o.workspace,
@@ -121,9 +126,9 @@ export class GuestLink implements Disposable {
     await this.#pause(brokenPauseMs);
   }
 
-  /** Between tries: short while there is hope or somebody waits, else until the folder changes. */
-  async #rest(state: LinkState): Promise<void> {
-    this.#state = state;
+  /** While nobody listens: short while there is hope or somebody waits, else until the folder changes. */
+  async #rest(): Promise<void> {
+    this.#state = "absent";
     if (this.#tries++ < eagerTries) return this.#pause(eagerMs);
     if (this.#waiters.size > 0) return this.#pause(eagerMs * 5);
     const woken = new AbortController();

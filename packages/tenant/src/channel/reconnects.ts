@@ -3,8 +3,9 @@ const firstPauseMs = 10;
 const longestPauseMs = 1000;
 
 /**
- * When to dial again after a session that ended: at once after one that lived, later and later after short ones. A guest
- * that hangs up right after each hello must not take the time of its neighbours, nor fill the log.
+ * When to dial again after a connection that ended: at once after one that lived, later and later after short ones. A
+ * guest that hangs up right after each hello, or that says anything but hello, must not take the time of its neighbours,
+ * nor fill the log.
  */
 export class Reconnects {
   #pauseMs = 0;

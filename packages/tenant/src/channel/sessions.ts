@@ -31,7 +31,7 @@ export class Sessions implements Disposable {
 
   constructor(options: SessionsOptions) {
     this.#o = options;
-    this.#changes = new FolderChanges(options.folder, true);
+    this.#changes = new FolderChanges(options.folder, true, "entries");
     void this.#watch();
   }
 
