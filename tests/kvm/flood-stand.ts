@@ -9,6 +9,7 @@ import { bytes } from "@exai/machine/contract";
 import { Stand } from "../../packages/tenant/src/testing/stand.ts";
 import { pssMib } from "../../tools/bench/pss.ts";
 import { percentile } from "../../tools/bench/result.ts";
+import { cpuMs, processCpuMs } from "../../tools/bench-kvm/cpu-time.ts";
 import { hostileGuest } from "../../tools/build/hostile-guest.ts";
 import { firecrackerFolder } from "../../tools/nested-host/firecracker.ts";
 import { ChannelProcess } from "../support/channel-process.ts";
@@ -25,6 +26,9 @@ const rounds = 3;
 const longestMs = 600_000;
 const size = { cpus: 1, memoryMib: 128 };
 
+const parties = ["loud", "quiet", "channel", "agent", "client"] as const;
+type Shares = Record<(typeof parties)[number], number>;
+
 export interface Measured {
   /** p99 of the neighbour's exec in ms: before, and in each of up to three rounds beside the flood. */
   aloneMs: number;
@@ -33,8 +37,8 @@ export interface Measured {
   channelMib: number;
   keeperMib: number;
   agentMib: number;
-  /** CPU time that the flood took, of the time that passed: one that has ended, or never began, is not loud. */
-  loud: number;
+  /** CPU time of the time that passed, in the last round. A flood that has ended, or never began, is not loud. */
+  shares: Shares;
   logBytes: number;
 }
 
@@ -112,13 +116,13 @@ export class FloodStand implements AsyncDisposable {
     const keeper = mib(launcherPid);
     const [besideMs, startedMs]: [number[], number] = [[], performance.now()];
     const grown = { channelMib: 0, keeperMib: 0, agentMib: 0 };
-    const usedMs = (): number => cpuMs(join(this.host.cgroups ?? "", workspace));
-    const before = usedMs();
-    let loud = 0;
+    let shares: Shares | undefined;
     for (let through = false; !through; ) {
       if (besideMs.length < rounds && (besideMs.length === 0 || Math.min(...besideMs) > 2 * aloneMs)) {
+        const [before, fromMs] = [this.#usedMs(workspace), performance.now()];
         besideMs.push(await this.#p99(calls));
-        loud = (usedMs() - before) / (performance.now() - startedMs);
+        const [after, tookMs] = [this.#usedMs(workspace), performance.now() - fromMs];
+        shares = sharesOf((party) => (after[party] - before[party]) / tookMs);
       } else await sleep(1000);
       grown.channelMib = Math.max(grown.channelMib, mib(this.#channel.child.pid ?? 0) - (channel ?? 0));
       grown.agentMib = Math.max(grown.agentMib, mib(this.#agent.child.pid ?? 0) - (agent ?? 0));
@@ -129,7 +133,15 @@ export class FloodStand implements AsyncDisposable {
     }
     const [said, kept] = [console(), logBytes(this.host, workspace)];
     await this.#calls.remove({ workspace });
-    return { aloneMs, besideMs, ...grown, loud, logBytes: kept, console: said };
+    return { aloneMs, besideMs, ...grown, shares: shares ?? sharesOf(() => 0), logBytes: kept, console: said };
+  }
+
+  /** CPU time until now in ms; of the channel and the client, their own. */
+  #usedMs(loud: WorkspaceId): Shares {
+    const group = (workspace: WorkspaceId): number => cpuMs(join(this.host.cgroups ?? "", workspace));
+    const [channel, agent] = [this.#channel, this.#agent].map(({ child }) => processCpuMs(child.pid ?? 0));
+    const client = processCpuMs(process.pid);
+    return { loud: group(loud), quiet: group(this.#quietWorkspace), channel: channel ?? 0, agent: agent ?? 0, client };
   }
 
   async #p99(times: number): Promise<number> {
@@ -153,8 +165,8 @@ export class FloodStand implements AsyncDisposable {
   }
 }
 
-const cpuMs = (group: string): number =>
-  Number(/^usage_usec (\d+)$/m.exec(readFileSync(join(group, "cpu.stat"), "utf8"))?.[1]) / 1000;
+const sharesOf = (share: (party: keyof Shares) => number): Shares =>
+  Object.fromEntries(parties.map((party) => [party, Number(share(party).toFixed(3))])) as Shares;
 
 /** A keeper goes with its VMM, and a guest that floods may bring that down: then it holds nothing. */
 function mib(pid: number): number {

@@ -28,7 +28,7 @@ describe("a guest that floods its host", () => {
     expect(Math.min(...figures.besideMs)).toBeLessThanOrEqual(2 * figures.aloneMs);
     for (const grown of [figures.channelMib, figures.keeperMib, figures.agentMib])
       expect(grown).toBeLessThanOrEqual(32);
-    expect(figures.loud).toBeGreaterThan(0.1);
+    expect(figures.shares.loud).toBeGreaterThan(0.1);
     expect(figures.logBytes).toBeLessThanOrEqual(1 << 20);
     expect(stand.host.leftovers()).toEqual(before);
   }

@@ -57,6 +57,7 @@ export class FrameMeter {
   readonly #streams = new Map<number, StreamCount>();
   readonly #header = Buffer.alloc(headerBytes);
   #headerFilled = 0;
+  #began = false;
   #skip = 0;
   #unread = 0;
 
@@ -125,6 +126,10 @@ export class FrameMeter {
     const stream = this.#header.readUInt32BE(5) & 0x7fff_ffff;
     if (length > this.#limits.frameBytes)
       throw new GuestError("guest-misbehaved", "the guest sent a frame over the limit");
+    // A server's preface is SETTINGS (section 3.4): noise costs one frame, not all that fit into a read.
+    if (!this.#began && (type !== SETTINGS || (flags & ACK) !== 0))
+      throw new GuestError("guest-misbehaved", "the guest did not begin with its settings");
+    this.#began = true;
     this.#skip = length;
     switch (type) {
       case DATA:
