@@ -292,6 +292,14 @@ describe("a workspace that stays", () => {
     expect([modes.length, modes[1]]).toEqual([2, modes[0]]);
   });
 
+  it("says of a workspace whether its CPU has a core of its own, as status and doctor do of the host", async () => {
+    const floor = JSON.parse((await stack.must(["status", "--json"])).stdout).broker.floor;
+    const { observed } = JSON.parse((await stack.must(["ws", "inspect", "long", "--json"])).stdout);
+    expect(observed.phase).toBe("running");
+    expect(observed.notEnforced.includes("core floor")).toBe(!floor.enforced);
+    if (!floor.enforced) expect((await stack.must(["status"])).stdout).toContain("floor not enforced");
+  });
+
   it("shows console and events, and lives through stop and start", async () => {
     expect((await stack.must(["ws", "logs", "long"])).stdout).toContain("exai-guest: ready");
     await stack.must(["cp", "-", "long:kept"], { input: "kept" });

@@ -64,7 +64,7 @@ describe("a kernel without what is needed", () => {
         () => "no answer",
       ),
     ]);
-    expect(["ended", "no answer", "hangs"]).toContain(said);
+    expect(said).not.toBe("ready");
     expect(await vm.console()).not.toContain("exai-guest: ready");
     await vm.machine.destroy();
     expect(await driver.leftovers()).toEqual([]);

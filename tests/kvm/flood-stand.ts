@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeContract } from "@exai/api/host";
@@ -16,31 +16,20 @@ import { ChannelProcess } from "../support/channel-process.ts";
 import { logBytes } from "../support/hostile-guest.ts";
 import { AgentProcess } from "../vm/agent-process.ts";
 import { HostFixture } from "../vm/host-fixture.ts";
+import { holds, type Measured, noSamples, parties, type Samples, type Shares, sharesOf } from "./flood-figures.ts";
 import { bootFiles, imageStore } from "./where.ts";
 
 type Client = ReturnType<Stand["client"]>;
 
-const calls = 100;
-/** A shared machine disturbs some. */
+/**
+ * Execs in turns, so many while the flood stands still (its group is frozen) and so many beside it: what else disturbs
+ * the machine disturbs both. So many turns make a round; each round adds to the figures of those before.
+ */
+const inTurn = 25;
+const turns = 4;
 const rounds = 3;
 const longestMs = 600_000;
 const size = { cpus: 1, memoryMib: 128 };
-
-const parties = ["loud", "quiet", "channel", "agent", "client"] as const;
-type Shares = Record<(typeof parties)[number], number>;
-
-export interface Measured {
-  /** p99 of the neighbour's exec in ms: before, and in each of up to three rounds beside the flood. */
-  aloneMs: number;
-  besideMs: number[];
-  /** Growth in MiB. */
-  channelMib: number;
-  keeperMib: number;
-  agentMib: number;
-  /** CPU time of the time that passed, in the last round. A flood that has ended, or never began, is not loud. */
-  shares: Shares;
-  logBytes: number;
-}
 
 /** A node agent and a channel process with a quiet workspace, beside which others are loud. */
 export class FloodStand implements AsyncDisposable {
@@ -60,7 +49,7 @@ export class FloodStand implements AsyncDisposable {
     const started = new FloodStand(host, stand, agent, await ChannelProcess.start(host, stand));
     started.#quietWorkspace = await started.#launch(planFirecracker(bootFiles("base"), size));
     started.#quiet = started.#clientOf(started.#quietWorkspace);
-    await started.#p99(calls); // compiles
+    await started.#exec(inTurn); // compiles
     return started;
   }
 
@@ -106,34 +95,58 @@ export class FloodStand implements AsyncDisposable {
   async measure(start: () => Promise<WorkspaceId>, until?: RegExp): Promise<Measured & { console: string }> {
     // A token lives five minutes.
     this.#quiet = this.#clientOf(this.#quietWorkspace);
-    await this.#p99(1); // connects
-    const aloneMs = await this.#p99(calls);
-    const [channel, agent] = [this.#channel, this.#agent].map(({ child }) => mib(child.pid ?? 0));
+    await this.#exec(1); // connects
+    const before = this.#ownMib();
     const workspace = await start();
     const folder = join(this.host.config.vmsFolder, workspace);
     const console = (): string => readConsole(this.host, workspace);
     const { launcherPid } = JSON.parse(readFileSync(join(folder, "status.json"), "utf8").split("\n")[0] ?? "").started;
-    const keeper = mib(launcherPid);
-    const [besideMs, startedMs]: [number[], number] = [[], performance.now()];
+    const [keeper, startedMs, p99Ms, samples] = [
+      mib(launcherPid),
+      performance.now(),
+      [] as Measured["p99Ms"],
+      noSamples(),
+    ];
     const grown = { channelMib: 0, keeperMib: 0, agentMib: 0 };
-    let shares: Shares | undefined;
+    let shares = sharesOf(() => 0);
     for (let through = false; !through; ) {
-      if (besideMs.length < rounds && (besideMs.length === 0 || Math.min(...besideMs) > 2 * aloneMs)) {
-        const [before, fromMs] = [this.#usedMs(workspace), performance.now()];
-        besideMs.push(await this.#p99(calls));
-        const [after, tookMs] = [this.#usedMs(workspace), performance.now() - fromMs];
-        shares = sharesOf((party) => (after[party] - before[party]) / tookMs);
+      if (p99Ms.length < rounds && !holds(p99Ms)) {
+        shares = await this.#round(workspace, samples);
+        p99Ms.push({ alone: percentile(samples.alone, 99), beside: percentile(samples.beside, 99) });
       } else await sleep(1000);
-      grown.channelMib = Math.max(grown.channelMib, mib(this.#channel.child.pid ?? 0) - (channel ?? 0));
-      grown.agentMib = Math.max(grown.agentMib, mib(this.#agent.child.pid ?? 0) - (agent ?? 0));
+      const now = this.#ownMib();
+      grown.channelMib = Math.max(grown.channelMib, now.channel - before.channel);
+      grown.agentMib = Math.max(grown.agentMib, now.agent - before.agent);
       grown.keeperMib = Math.max(grown.keeperMib, mib(launcherPid) - keeper);
       const late = performance.now() - startedMs > longestMs;
-      const measured = besideMs.length >= rounds || Math.min(...besideMs) <= 2 * aloneMs;
+      const measured = p99Ms.length >= rounds || holds(p99Ms);
       through = measured && (until === undefined || late || until.test(console()));
     }
     const [said, kept] = [console(), logBytes(this.host, workspace)];
     await this.#calls.remove({ workspace });
-    return { aloneMs, besideMs, ...grown, shares: shares ?? sharesOf(() => 0), logBytes: kept, console: said };
+    return { p99Ms, ...grown, shares, logBytes: kept, console: said };
+  }
+
+  /** @param into where the times go; @returns who took the CPU beside the flood */
+  async #round(loud: WorkspaceId, into: Samples): Promise<Shares> {
+    const freezer = join(this.host.cgroups ?? "", loud, "cgroup.freeze");
+    const used = sharesOf(() => 0);
+    let tookMs = 0;
+    for (let turn = 0; turn < turns; turn++) {
+      writeFileSync(freezer, "1");
+      into.alone.push(...(await this.#exec(inTurn)));
+      writeFileSync(freezer, "0");
+      const [before, fromMs] = [this.#usedMs(loud), performance.now()];
+      into.beside.push(...(await this.#exec(inTurn)));
+      const after = this.#usedMs(loud);
+      tookMs += performance.now() - fromMs;
+      for (const party of parties) used[party] += after[party] - before[party];
+    }
+    return sharesOf((party) => used[party] / tookMs);
+  }
+
+  #ownMib(): Record<"channel" | "agent", number> {
+    return { channel: mib(this.#channel.child.pid ?? 0), agent: mib(this.#agent.child.pid ?? 0) };
   }
 
   /** CPU time until now in ms; of the channel and the client, their own. */
@@ -144,7 +157,8 @@ export class FloodStand implements AsyncDisposable {
     return { loud: group(loud), quiet: group(this.#quietWorkspace), channel: channel ?? 0, agent: agent ?? 0, client };
   }
 
-  async #p99(times: number): Promise<number> {
+  /** @returns how long each took, in ms */
+  async #exec(times: number): Promise<number[]> {
     const taken: number[] = [];
     for (let n = 0; n < times; n++) {
       const startedMs = performance.now();
@@ -153,7 +167,7 @@ export class FloodStand implements AsyncDisposable {
       if (last?.case !== "exited" || last.value.code !== 0) throw new Error("'true' failed in the quiet workspace");
       taken.push(performance.now() - startedMs);
     }
-    return percentile(taken, 99);
+    return taken;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -164,9 +178,6 @@ export class FloodStand implements AsyncDisposable {
     await this.#stand[Symbol.asyncDispose]();
   }
 }
-
-const sharesOf = (share: (party: keyof Shares) => number): Shares =>
-  Object.fromEntries(parties.map((party) => [party, Number(share(party).toFixed(3))])) as Shares;
 
 /** A keeper goes with its VMM, and a guest that floods may bring that down: then it holds nothing. */
 function mib(pid: number): number {

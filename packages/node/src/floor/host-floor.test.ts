@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { fakeSysfs } from "./fake-tree.fixture.ts";
 import { hostFloor } from "./host-floor.ts";
 
 test("a try whose process was killed is taken away, one that is under way is not", () => {
@@ -16,6 +17,19 @@ test("a try whose process was killed is taken away, one that is under way is not
       true,
       true,
     ]);
+  } finally {
+    rmSync(mount, { recursive: true });
+  }
+});
+
+test("of a stack that runs, cores are counted, not the CPUs in them", () => {
+  const mount = mkdtempSync(join(tmpdir(), "exai-floor-"));
+  try {
+    const group = join(mount, "exai-abcdefgh");
+    mkdirSync(group);
+    writeFileSync(join(group, "cpuset.cpus.partition"), "root\n");
+    writeFileSync(join(group, "cpuset.cpus.effective"), "0-1,4-5\n");
+    expect(hostFloor(mount, fakeSysfs({ cores: 4, threads: 2 }))).toMatchObject({ enforced: true, cores: 2 });
   } finally {
     rmSync(mount, { recursive: true });
   }
