@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { cgroup2Mount, limitCgroup, makeCgroup, notEnforced } from "./cgroup.ts";
+import { cgroup2Mount, guestsWeight, limitCgroup, makeCgroup, notEnforced } from "./cgroup.ts";
 
 let root: string;
 beforeEach(() => {
@@ -40,7 +40,10 @@ test("limits are written where the kernel offers them", () => {
     "cpu.max",
     "pids.max",
   ]);
+  const weight = join(folder, "..", "cpu.weight");
+  writeFileSync(weight, "100\n");
   makeCgroup(folder);
+  expect(readFileSync(weight, "utf8")).toBe(String(guestsWeight()));
   limitCgroup(folder, { memoryBytes: 1 << 28, cpus: 2, pids: 130 });
   const read = (file: string) => readFileSync(join(folder, file), "utf8");
   expect(["memory.max", "memory.swap.max", "cpu.max", "pids.max"].map(read)).toEqual([
@@ -50,6 +53,10 @@ test("limits are written where the kernel offers them", () => {
     "130",
   ]);
   expect(notEnforced(folder)).toEqual([]);
+});
+
+test("guests together have a fifth of a process's weight on each CPU, within the kernel's range", () => {
+  expect([1, 4, 64, 1024].map((cpus) => guestsWeight(cpus))).toEqual([20, 80, 1280, 10_000]);
 });
 
 test("what the kernel does not offer is told, and not made", () => {

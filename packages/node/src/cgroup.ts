@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { cpus as online } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode } from "@exai/base";
@@ -25,6 +26,13 @@ export interface CgroupLimits {
   readonly pids: number;
 }
 
+/**
+ * Weight of all guests of a stack together (cgroup v2, 1 to 10000; a process of the host's has 100). The kernel spreads a
+ * group's weight over the CPUs that it is busy on, so it grows with their number: on each, guests that want all of it
+ * leave four fifths to what stops, witnesses and serves them.
+ */
+export const guestsWeight = (cpus = online().length): number => Math.min(20 * cpus, 10_000);
+
 /** Makes the group and passes down to it what controllers there are. */
 export function makeCgroup(folder: string): void {
   try {
@@ -33,6 +41,7 @@ export function makeCgroup(folder: string): void {
       mkdirSync(parent, { recursive: true });
       passControllersDown(parent);
     }
+    set(stack, "cpu.weight", guestsWeight());
     mkdirSync(folder, { recursive: true });
   } catch (cause) {
     throw new NodeError("cgroup-failed", `the cgroup ${folder} can't be made`, { cause });
