@@ -19,7 +19,7 @@ export class HttpSession implements Disposable {
   #bytesSeen = 0;
   #pinging = false;
 
-  constructor(path: string, limits: GuestLimits) {
+  constructor(path: string, limits: GuestLimits, connected: () => void = () => undefined) {
     this.limits = limits;
     this.lost = new Promise((resolve) => {
       this.#settle = resolve;
@@ -27,6 +27,7 @@ export class HttpSession implements Disposable {
     this.meter = new FrameMeter(limits, () => performance.now());
     this.#socket = new MeteredSocket(path, this.meter);
     this.#session = openSession(this.#socket, limits);
+    this.#socket.once("connect", connected);
     this.#socket.on("error", (cause) => this.fail(socketFault(cause, path)));
     this.#session.on("error", (cause) => this.fail(sessionFault(cause)));
     this.#session.on("goaway", () => this.#goaway());

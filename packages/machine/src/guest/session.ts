@@ -19,6 +19,8 @@ export interface ConnectOptions {
   /** For tests and for machines that need longer. */
   limits?: Partial<GuestLimits>;
   signal?: AbortSignal;
+  /** Told when somebody has taken the connection; a hello may take long from there. */
+  connected?: () => void;
   nowMs?: () => number;
   random?: (bytes: number) => Uint8Array;
 }
@@ -50,7 +52,7 @@ export interface GuestSession extends Disposable {
  */
 export async function connectGuest(socketPath: string, options: ConnectOptions): Promise<GuestSession> {
   const limits = { ...guestLimits, ...options.limits };
-  const http = new HttpSession(socketPath, limits);
+  const http = new HttpSession(socketPath, limits, options.connected);
   const timer = setTimeout(
     () => http.fail(new GuestError("no-guest", `the guest did not answer within ${limits.helloTimeoutMs} ms`)),
     limits.helloTimeoutMs,

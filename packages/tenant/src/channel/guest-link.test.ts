@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ async function make() {
     link[Symbol.dispose]();
     await running;
   });
-  return { link, double, lines, resources };
+  return { link, double, folder, lines, resources };
 }
 
 const acquire = (link: GuestLink) => link.acquire({ absent: 5000, boot: 5000 }, undefined);
@@ -84,3 +84,29 @@ test("a guest that answers with noise is dialled seldom, however much it has wri
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test("nothing watches the folder of a guest that is connected: its logs lie there", async () => {
+  const { double, folder, link, resources } = await make();
+  await using _all = resources;
+  await acquire(link);
+  expect(watched(folder)).toBe(false);
+  await double[Symbol.asyncDispose]();
+  await expect.poll(() => watched(folder), { timeout: 10_000 }).toBe(true);
+  await resources.use(new GuestDouble(join(folder, "guest.sock"))).listen();
+  const start = performance.now();
+  await acquire(link);
+  expect(performance.now() - start).toBeLessThan(500);
+  expect(watched(folder)).toBe(false);
+});
+
+/** By an inotify instance of this process (proc(5), "fdinfo"). */
+function watched(folder: string): boolean {
+  const inode = statSync(folder).ino.toString(16);
+  return readdirSync("/proc/self/fdinfo").some((fd) => {
+    try {
+      return new RegExp(`^inotify wd:\\S+ ino:${inode} `, "m").test(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"));
+    } catch {
+      return false; // closed meanwhile
+    }
+  });
+}

@@ -34,18 +34,17 @@ const helloMs = 600_000;
 export class GuestLink implements Disposable {
   readonly #o: LinkOptions;
   readonly #stop = new AbortController();
-  readonly #changes: FolderChanges;
   readonly #waiters = new Set<Waiter>();
   readonly #reconnects = new Reconnects();
   #state: LinkState = "absent";
   #session: GuestSession | undefined;
   #tries = 0;
+  /** Only while nobody listens: logs of a VMM that runs lie in the folder too, and each line would be an event. */
+  #changes: FolderChanges | undefined;
   #wake: (() => void) | undefined;
 
   constructor(options: LinkOptions) {
     this.#o = options;
-    // Its logs lie there too: what a guest prints must not have it dialled.
-    this.#changes = new FolderChanges(options.folder, true, "entries");
   }
 
   get waiting(): number {
@@ -72,7 +71,9 @@ export class GuestLink implements Disposable {
     try {
       this.#state = "booting";
       const limits = { helloTimeoutMs: helloMs };
-      using session = await connectGuest(socket, { hostname: workspace, limits, signal: this.#stop.signal });
+      const { signal } = this.#stop;
+      const connected = () => this.#unwatch();
+      using session = await connectGuest(socket, { hostname: workspace, limits, signal, connected });
       this.#live(session);
       const liveMs = clock.monotonicMs();
       await this.#ended(await session.lost, liveMs);
@@ -131,11 +132,21 @@ export class GuestLink implements Disposable {
     this.#state = "absent";
     if (this.#tries++ < eagerTries) return this.#pause(eagerMs);
     if (this.#waiters.size > 0) return this.#pause(eagerMs * 5);
+    if (this.#changes === undefined) {
+      // What happened before it watched is seen by one more try.
+      this.#changes = new FolderChanges(this.#o.folder, true, "entries");
+      return;
+    }
     const woken = new AbortController();
     this.#wake = () => woken.abort();
     // A call wakes it, a change does, and once a second it looks by itself.
     await this.#changes.wait(AbortSignal.any([woken.signal, this.#stop.signal]));
     this.#wake = undefined;
+  }
+
+  #unwatch(): void {
+    this.#changes?.[Symbol.dispose]();
+    this.#changes = undefined;
   }
 
   async #pause(ms: number): Promise<void> {
@@ -177,7 +188,7 @@ export class GuestLink implements Disposable {
     this.#stop.abort();
     this.#session?.[Symbol.dispose]();
     this.#session = undefined;
-    this.#changes[Symbol.dispose]();
+    this.#unwatch();
     for (const waiter of this.#waiters) waiter.reject(noVm());
     this.#waiters.clear();
   }
