@@ -23,7 +23,7 @@ export async function onKvm({ ids, rounds, signal, say }: KvmOptions): Promise<R
   try {
     let console = "";
     const code = await place.run(
-      { name: "bench", path: "", cpus: 1, minutes: 15, nested: false },
+      { name: "bench", path: "", cpus: 1, minutes: 15, nested: false, alone: true },
       {
         argv: () => ["node", "tools/bench-kvm/inside.ts", "--only", ids.join(","), "--rounds", String(rounds)],
         env: (inside) => ({ EXAI_KVM_OUT: inside, EXAI_CACHE: cachePaths().cache }),

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { countVitest } from "../test/count.ts";
 import { hostArguments, usualShape } from "./arguments.ts";
@@ -21,7 +22,7 @@ describe("findSuites", () => {
     writeFileSync(join(folder, "tests/kvm/b.test.ts"), "");
     writeFileSync(
       join(folder, "tests/kvm/a.test.ts"),
-      "import x;\n// nested-host: cpus=2\n// nested-host: minutes=25\n// nested-host: always\n",
+      "import x;\n// nested-host: cpus=2\n// nested-host: minutes=25\n// nested-host: always\n// nested-host: alone\n",
     );
     writeFileSync(join(folder, "tests/kvm/fixture.ts"), "");
     writeFileSync(join(folder, "tests/kvm/full/long.test.ts"), "");
@@ -30,8 +31,8 @@ describe("findSuites", () => {
 
   it("takes a file of tests for a suite, with the processors that it asks for, and the long ones when told to", () => {
     expect(find(false)).toEqual([
-      { name: "a", path: "tests/kvm/a.test.ts", cpus: 2, minutes: 25, nested: true },
-      { name: "b", path: "tests/kvm/b.test.ts", cpus: 1, minutes: 15, nested: false },
+      { name: "a", path: "tests/kvm/a.test.ts", cpus: 2, minutes: 25, nested: true, alone: true },
+      { name: "b", path: "tests/kvm/b.test.ts", cpus: 1, minutes: 15, nested: false, alone: false },
     ]);
     expect(find(true).map(({ name }) => name)).toEqual(["a", "b", "long"]);
   });
@@ -49,6 +50,7 @@ describe("runSuites", () => {
     cpus: 1,
     minutes: 15,
     nested: false,
+    alone: name.startsWith("alone"),
   });
   const report = (passed: number, failed: number) => ({
     numPassedTests: passed,
@@ -64,7 +66,7 @@ describe("runSuites", () => {
       },
     ],
   });
-  const run = async (suites: Record<string, (job: Job) => number>, parallel = 1) => {
+  const run = async (suites: Record<string, (job: Job) => number | Promise<number>>, parallel = 1) => {
     const said: string[] = [];
     const place: Place = { run: async ({ name }, job) => suites[name]?.(job) ?? 1 };
     const merged = await runSuites({
@@ -91,6 +93,23 @@ describe("runSuites", () => {
     expect(readFileSync(join(folder, "out/b/output.log"), "utf8")).toBe("said\n");
     expect(JSON.parse(readFileSync(join(folder, "out/report.json"), "utf8"))).toEqual(merged);
     expect(readFileSync(join(folder, "out/junit.xml"), "utf8").match(/<testsuite /g)?.length).toBe(2);
+  });
+
+  it("lets a suite that measures have the machine for itself", async () => {
+    const running = new Set<string>();
+    const beside: string[] = [];
+    const runs = (name: string) => async (job: Job) => {
+      running.add(name);
+      await delay(20);
+      beside.push([...running].sort().join());
+      running.delete(name);
+      return writes(1, 0)(job);
+    };
+    const names = ["alone", "a", "b", "alone too"];
+    const { count } = await run(Object.fromEntries(names.map((name) => [name, runs(name)])), 2);
+    expect(count).toMatchObject({ passed: 4, failed: 0 });
+    expect(beside.slice(2)).toEqual(["alone", "alone too"]);
+    expect(beside[0]).toBe("a,b");
   });
 
   it("counts a suite whose host went away, or that wrote no report, as failed, and goes on", async () => {

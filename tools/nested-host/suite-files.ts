@@ -15,14 +15,17 @@ export interface SuiteFile {
   minutes: number;
   /** Also where this machine's KVM works: it changes the host that it runs on, or wants one of a certain shape. */
   nested: boolean;
+  /** While it runs, no other does: it measures what each of two neighbours gets. */
+  alone: boolean;
 }
 
 const folder = "tests/kvm";
 /** What takes longer than a daily run may. */
 const fullFolder = `${folder}/full`;
-/** `// nested-host: cpus=2` on a line of its own, `minutes=25` for what takes longer than usual, and `always`. */
+/** `// nested-host: cpus=2` on a line of its own, `minutes=25` for what takes longer than usual, `always` and `alone`. */
 const wishes = { cpus: /^\/\/ nested-host: cpus=([1-4])$/m, minutes: /^\/\/ nested-host: minutes=(\d\d)$/m } as const;
 const always = /^\/\/ nested-host: always$/m;
+const alone = /^\/\/ nested-host: alone$/m;
 const usual = { cpus: 1, minutes: 15 } as const;
 
 /**
@@ -61,6 +64,7 @@ function suitesIn(checkout: string, from: string): SuiteFile[] {
         cpus: wished("cpus"),
         minutes: wished("minutes"),
         nested: always.test(text),
+        alone: alone.test(text),
       };
     });
 }

@@ -24,7 +24,9 @@ export async function runSuites(options: SuitesOptions): Promise<VitestReport> {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
   const results = new Map<SuiteFile, VitestReport>();
-  const waiting = [...suites];
+  const { alone = [], beside: waiting = [] } = Object.groupBy(suites, (suite) => (suite.alone ? "alone" : "beside"));
+  // The longest first: what is left at the end is short.
+  waiting.sort((a, b) => b.minutes - a.minutes);
   const worker = async (): Promise<void> => {
     for (let suite = waiting.shift(); suite !== undefined; suite = waiting.shift()) {
       signal.throwIfAborted();
@@ -32,6 +34,10 @@ export async function runSuites(options: SuitesOptions): Promise<VitestReport> {
     }
   };
   await Promise.all(Array.from({ length: options.parallel }, worker));
+  for (const suite of alone) {
+    signal.throwIfAborted();
+    results.set(suite, await runSuite(suite, options));
+  }
   const merged = mergeReports(suites.flatMap((suite) => results.get(suite) ?? []));
   writeFileSync(join(out, reports.json), JSON.stringify(merged));
   const documents = suites.map(({ name }) => join(out, name, reports.junit)).filter(existsSync);

@@ -1,5 +1,6 @@
 // nested-host: minutes=20
 // nested-host: always
+// nested-host: alone
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";

@@ -1,5 +1,6 @@
 // nested-host: cpus=3
 // nested-host: always
+// nested-host: alone
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
