@@ -30,6 +30,8 @@ const inTurn = 25;
 /** Before anything is measured: V8 compiles the channel's code and ours for so long, beside whatever else goes on. */
 const warmUp = 300;
 const turns = 4;
+/** After each change, not counted: what the flood has left behind is worked off. */
+const settle = 5;
 const rounds = 6;
 const longestMs = 600_000;
 const size = { cpus: 1, memoryMib: 128 };
@@ -137,8 +139,11 @@ export class FloodStand implements AsyncDisposable {
     let tookMs = 0;
     for (let turn = 0; turn < turns; turn++) {
       writeFileSync(freezer, "1");
+      await frozen(freezer);
+      await this.#exec(settle);
       into.alone.push(...(await this.#exec(inTurn)));
       writeFileSync(freezer, "0");
+      await this.#exec(settle);
       const [before, fromMs] = [this.#usedMs(loud), performance.now()];
       into.beside.push(...(await this.#exec(inTurn)));
       const after = this.#usedMs(loud);
@@ -180,6 +185,12 @@ export class FloodStand implements AsyncDisposable {
     await this.host[Symbol.asyncDispose]();
     await this.#stand[Symbol.asyncDispose]();
   }
+}
+
+/** Freezing takes a while (cgroup v2, "cgroup.events"). */
+async function frozen(freezer: string): Promise<void> {
+  const events = freezer.replace(/freeze$/, "events");
+  while (!/^frozen 1$/m.test(readFileSync(events, "utf8"))) await sleep(5);
 }
 
 /** A keeper goes with its VMM, and a guest that floods may bring that down: then it holds nothing. */

@@ -50,7 +50,7 @@ export function countVitest(report: unknown): Count {
       .filter(({ status }) => status !== "passed")
       .map((test) => describeFailure(file.name, test.fullName, test.failureMessages?.[0] ?? test.status)),
   );
-  failures.push(...brokenFiles.map((file) => describeFailure(file.name, "", file.message ?? "it could not be loaded")));
+  failures.push(...brokenFiles.map((file) => describeFailure(file.name, "", file.message || "it could not be loaded")));
   return { passed: parsed.numPassedTests, failed: parsed.numFailedTests + leftOut + brokenFiles.length, failures };
 }
 

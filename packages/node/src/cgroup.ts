@@ -1,5 +1,4 @@
 import { mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
-import { cpus as online } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode } from "@exai/base";
@@ -27,11 +26,11 @@ export interface CgroupLimits {
 }
 
 /**
- * Weight of all guests of a stack together (cgroup v2, 1 to 10000; a process of the host's has 100). The kernel spreads a
- * group's weight over the CPUs that it is busy on, so it grows with their number: on each, guests that want all of it
- * leave four fifths to what stops, witnesses and serves them.
+ * Weight of all guests of a stack together (cgroup v2, 1 to 10000), where one process of the host's, or one slice of its
+ * service manager's, has 100: what stops, witnesses and serves guests goes first where it shares a CPU with them.
  */
-export const guestsWeight = (cpus = online().length): number => Math.min(20 * cpus, 10_000);
+const guestsWeight = 20;
+const kernelsWeight = "100";
 
 /** Makes the group and passes down to it what controllers there are. */
 export function makeCgroup(folder: string): void {
@@ -41,7 +40,9 @@ export function makeCgroup(folder: string): void {
       mkdirSync(parent, { recursive: true });
       passControllersDown(parent);
     }
-    set(stack, "cpu.weight", guestsWeight());
+    // An operator's own stays.
+    const weight = ifThere(() => readFileSync(`${stack}/cpu.weight`, "utf8"));
+    if (weight?.trim() === kernelsWeight) set(stack, "cpu.weight", guestsWeight);
     mkdirSync(folder, { recursive: true });
   } catch (cause) {
     throw new NodeError("cgroup-failed", `the cgroup ${folder} can't be made`, { cause });

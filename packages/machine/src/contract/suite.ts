@@ -110,8 +110,10 @@ function describeRunning(driver: () => ContractDriver): void {
           if (event.case === "stdout") seen += Buffer.from(event.value.data).toString();
           if (seen === "one\ntwo\n") break;
         }
+        expect(seen).toBe("one\ntwo\n");
       } catch (error) {
-        if (channelFault(error)?.code !== "channel-lost" || tries >= 3) throw error;
+        if (channelFault(error)?.code !== "channel-lost" || tries > 0) throw error;
+        guest[Symbol.dispose]();
       }
     }
     await guest.processes.signal({ process, signal: 9 });

@@ -94,15 +94,15 @@ export class GuestLink implements Disposable {
     this.#session = undefined;
     this.#state = "booting";
     this.#tries = 0;
-    const { workspace, clock, logger } = this.#o;
-    const { pauseMs, told } = this.#reconnects.ended(startMs, clock.monotonicMs());
+    const { pauseMs, told } = this.#reconnects.ended(startMs, this.#o.clock.monotonicMs());
     const broken = fault.code === "guest-misbehaved";
-    if (broken || told) {
-      const fields = { workspace, code: fault.code, why: fault.message };
-      logger.log(broken ? "warn" : "info", "a guest's channel ended", fields);
-    }
+    if (broken || told) this.#tell(broken ? "warn" : "info", fault);
     if (broken) await this.#broken(fault);
     else if (pauseMs > 0) await this.#pause(pauseMs);
+  }
+
+  #tell(level: "warn" | "info", { code, message }: GuestError): void {
+    this.#o.logger.log(level, "a guest's channel ended", { workspace: this.#o.workspace, code, why: message });
   }
 
   async #failed(error: unknown, startMs: number): Promise<void> {
@@ -110,8 +110,11 @@ export class GuestLink implements Disposable {
     const code = error instanceof GuestError ? error.code : undefined;
     if (code === "no-guest") return this.#rest();
     // Somebody is there and says no hello: the rest of an old conversation, or noise without an end.
-    if (code === "channel-lost")
-      return this.#pause(this.#reconnects.ended(startMs, this.#o.clock.monotonicMs()).pauseMs);
+    if (code === "channel-lost") {
+      const { pauseMs, told } = this.#reconnects.ended(startMs, this.#o.clock.monotonicMs());
+      if (told) this.#tell("info", error as GuestError);
+      return this.#pause(pauseMs);
+    }
     if (code === "guest-misbehaved" || code === "wrong-contract") return this.#broken(error as GuestError);
     this.#o.logger.log("error", "a guest could not be reached", {
       workspace: this.#o.workspace,
@@ -130,6 +133,8 @@ export class GuestLink implements Disposable {
   /** While nobody listens: short while there is hope or somebody waits, else until the folder changes. */
   async #rest(): Promise<void> {
     this.#state = "absent";
+    // Whoever was there is gone, and the next one is somebody else.
+    this.#reconnects.forget();
     if (this.#tries++ < eagerTries) return this.#pause(eagerMs);
     if (this.#waiters.size > 0) return this.#pause(eagerMs * 5);
     if (this.#changes === undefined) {

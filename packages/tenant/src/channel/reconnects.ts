@@ -11,6 +11,11 @@ export class Reconnects {
   #pauseMs = 0;
   #toldMs = Number.NEGATIVE_INFINITY;
 
+  /** The next one that ends is the first. */
+  forget(): void {
+    this.#pauseMs = 0;
+  }
+
   /** `told`: this end may be logged, which one a second may. */
   ended(startMs: number, nowMs: number): { pauseMs: number; told: boolean } {
     const short = nowMs - startMs < shortMs;
