@@ -21,8 +21,6 @@ export interface Samples {
   readonly beside: number[];
 }
 
-export const noSamples = (): Samples => ({ alone: [], beside: [] });
-
 /** What is asked of the newest figures: they hold those before. */
 export function holds(p99Ms: Measured["p99Ms"]): boolean {
   const last = p99Ms.at(-1);

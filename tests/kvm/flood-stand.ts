@@ -16,7 +16,7 @@ import { ChannelProcess } from "../support/channel-process.ts";
 import { logBytes } from "../support/hostile-guest.ts";
 import { AgentProcess } from "../vm/agent-process.ts";
 import { HostFixture } from "../vm/host-fixture.ts";
-import { holds, type Measured, noSamples, parties, type Samples, type Shares, sharesOf } from "./flood-figures.ts";
+import { holds, type Measured, parties, type Samples, type Shares, sharesOf } from "./flood-figures.ts";
 import { bootFiles, imageStore } from "./where.ts";
 
 type Client = ReturnType<Stand["client"]>;
@@ -106,16 +106,14 @@ export class FloodStand implements AsyncDisposable {
     const folder = join(this.host.config.vmsFolder, workspace);
     const console = (): string => readConsole(this.host, workspace);
     const { launcherPid } = JSON.parse(readFileSync(join(folder, "status.json"), "utf8").split("\n")[0] ?? "").started;
-    const [keeper, startedMs, p99Ms, samples] = [
-      mib(launcherPid),
-      performance.now(),
-      [] as Measured["p99Ms"],
-      noSamples(),
-    ];
+    const [keeper, startedMs] = [mib(launcherPid), performance.now()];
+    const samples: Samples = { alone: [], beside: [] };
+    const p99Ms: Measured["p99Ms"] = [];
+    const measured = (): boolean => p99Ms.length >= rounds || holds(p99Ms);
     const grown = { channelMib: 0, keeperMib: 0, agentMib: 0 };
     let shares = sharesOf(() => 0);
     for (let through = false; !through; ) {
-      if (p99Ms.length < rounds && !holds(p99Ms)) {
+      if (!measured()) {
         shares = await this.#round(workspace, samples);
         p99Ms.push({ alone: percentile(samples.alone, 99), beside: percentile(samples.beside, 99) });
       } else await sleep(1000);
@@ -124,8 +122,7 @@ export class FloodStand implements AsyncDisposable {
       grown.agentMib = Math.max(grown.agentMib, now.agent - before.agent);
       grown.keeperMib = Math.max(grown.keeperMib, mib(launcherPid) - keeper);
       const late = performance.now() - startedMs > longestMs;
-      const measured = p99Ms.length >= rounds || holds(p99Ms);
-      through = measured && (until === undefined || late || until.test(console()));
+      through = measured() && (until === undefined || late || until.test(console()));
     }
     const [said, kept] = [console(), logBytes(this.host, workspace)];
     await this.#calls.remove({ workspace });
