@@ -117,7 +117,7 @@ test("older TLS, other protocols and too long headers get nowhere", async () => 
 async function startProcess(stand: Stand) {
   const main = join(import.meta.dirname, "main.ts");
   const env = { PATH: process.env.PATH, MALLOC_ARENA_MAX: "1", MALLOC_MMAP_THRESHOLD_: "65536" };
-  const child = spawn(process.execPath, ["--max-semi-space-size=4", main], { stdio: ["pipe", "pipe", "pipe"], env });
+  const child = spawn(process.execPath, ["--max-semi-space-size=2", main], { stdio: ["pipe", "pipe", "pipe"], env });
   child.stderr.resume();
   child.stdin.on("error", () => undefined);
   child.stdin.write(`${JSON.stringify(stand.config)}\n`);
