@@ -5,7 +5,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { countVitest } from "../test/count.ts";
 import { hostArguments, usualShape } from "./arguments.ts";
+import { HostError } from "./errors.ts";
 import type { Job, Place } from "./place.ts";
+import { hostFailure } from "./process.ts";
 import { mergeJunit } from "./report.ts";
 import { findSuites, type SuiteFile } from "./suite-files.ts";
 import { runSuites } from "./suites.ts";
@@ -112,6 +114,23 @@ describe("runSuites", () => {
     expect(beside[0]).toBe("a,b");
   });
 
+  it("begins a suite again whose host stood still, once, and says so", async () => {
+    const begun = { once: 0, always: 0 };
+    const stall = () => {
+      throw new HostError("stalled", "the nested host cut its channel");
+    };
+    const { said, count } = await run({
+      once: (job) => (begun.once++ === 0 ? stall() : writes(1, 0)(job)),
+      always: () => {
+        begun.always++;
+        return stall();
+      },
+    });
+    expect(begun).toEqual({ once: 2, always: 2 });
+    expect(count).toMatchObject({ passed: 1, failed: 1 });
+    expect(said).toContain("once: its nested host has stopped (the nested host cut its channel); begun again");
+  });
+
   it("counts a suite whose host went away, or that wrote no report, as failed, and goes on", async () => {
     const gone = () => {
       throw new Error("the nested host ended with SIGKILL");
@@ -124,6 +143,19 @@ describe("runSuites", () => {
     });
     expect(said).toContain("the nested host ended with SIGKILL");
     expect(merged.testResults.map(({ name }) => name)).toEqual(["tests/kvm/a.test.ts", "tests/kvm/b.test.ts", "x"]);
+  });
+});
+
+describe("a nested host that stands still", () => {
+  const starved = "[  327.2] rcu: rcu_preempt kthread starved for 68287 jiffies! g11173 f0x0 RCU_GP_WAIT_FQS(5)";
+
+  it("is told from one that dies: by what its kernel says, and only if that has not panicked", () => {
+    expect(hostFailure("it cut its channel", `[ 1.0] up\n${starved}\n`).code).toBe("stalled");
+    expect(hostFailure("it cut its channel", "[ 1.0] up\n").code).toBe("boot");
+    expect(hostFailure("it ended", `${starved}\n[ 400.1] Kernel panic - not syncing: x`)).toMatchObject({
+      code: "boot",
+      message: expect.stringContaining("Kernel panic"),
+    });
   });
 });
 

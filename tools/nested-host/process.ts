@@ -46,6 +46,15 @@ function makeScratch(path: string): void {
   execFileSync("/usr/sbin/mke2fs", ["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", path]);
 }
 
+/** What its kernel's last words say of a nested host that is lost. */
+export function hostFailure(sentence: string, console: string, cause?: unknown): HostError {
+  const lines = console.trim().split("\n");
+  const fatal = lines.find((line) => /Kernel panic|exai-guest: fatal/.test(line));
+  const stalled = fatal === undefined && lines.some((line) => /rcu: .* kthread starved/.test(line));
+  const says = fatal ? `says: ${fatal}` : `ends with:\n${lines.slice(-failureLines).join("\n")}`;
+  return new HostError(stalled ? "stalled" : "boot", `${sentence}; its console ${says}`, { cause });
+}
+
 /** QEMU, and the folder of its sockets. Disposed of: killed, waited for, the folder removed. */
 export class HostProcess implements AsyncDisposable {
   readonly run: string;
@@ -101,12 +110,7 @@ export class HostProcess implements AsyncDisposable {
 
   /** An error that says what is known about why. */
   failure(sentence: string, cause?: unknown): HostError {
-    const lines = this.console().trim().split("\n");
-    const fatal = lines.find((line) => /Kernel panic|exai-guest: fatal/.test(line));
-    const last = lines.slice(-failureLines).join("\n");
-    return new HostError("boot", `${sentence}; its console ${fatal ? `says: ${fatal}` : `ends with:\n${last}`}`, {
-      cause,
-    });
+    return hostFailure(sentence, this.console(), cause);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
