@@ -102,9 +102,16 @@ export class FloodStand implements AsyncDisposable {
     this.#quiet = this.#clientOf(this.#quietWorkspace);
     await this.#exec(1); // connects
     const before = this.#ownMib();
-    const workspace = await start();
-    const folder = join(this.host.config.vmsFolder, workspace);
-    const console = (): string => readConsole(this.host, workspace);
+    const loud = await start();
+    try {
+      return await this.#watch(loud, before, until);
+    } finally {
+      await this.#calls.remove({ workspace: loud });
+    }
+  }
+
+  async #watch(loud: WorkspaceId, before: Record<"channel" | "agent", number>, until?: RegExp) {
+    const folder = join(this.host.config.vmsFolder, loud);
     const { launcherPid } = JSON.parse(readFileSync(join(folder, "status.json"), "utf8").split("\n")[0] ?? "").started;
     const [keeper, startedMs] = [mib(launcherPid), performance.now()];
     const samples: Samples = { alone: [], beside: [] };
@@ -114,7 +121,7 @@ export class FloodStand implements AsyncDisposable {
     let shares = sharesOf(() => 0);
     for (let through = false; !through; ) {
       if (!measured()) {
-        shares = await this.#round(workspace, samples);
+        shares = await this.#round(loud, samples);
         p99Ms.push({ alone: percentile(samples.alone, 99), beside: percentile(samples.beside, 99) });
       } else await sleep(1000);
       const now = this.#ownMib();
@@ -122,21 +129,21 @@ export class FloodStand implements AsyncDisposable {
       grown.agentMib = Math.max(grown.agentMib, now.agent - before.agent);
       grown.keeperMib = Math.max(grown.keeperMib, mib(launcherPid) - keeper);
       const late = performance.now() - startedMs > longestMs;
-      through = measured() && (until === undefined || late || until.test(console()));
+      through = measured() && (until === undefined || late || until.test(readConsole(this.host, loud)));
     }
-    const [said, kept] = [console(), logBytes(this.host, workspace)];
-    await this.#calls.remove({ workspace });
-    return { p99Ms, ...grown, shares, logBytes: kept, console: said };
+    const said = readConsole(this.host, loud);
+    return { p99Ms, ...grown, shares, logBytes: logBytes(this.host, loud), console: said };
   }
 
   /** @param into where the times go; @returns who took the CPU beside the flood */
   async #round(loud: WorkspaceId, into: Samples): Promise<Shares> {
-    const freezer = join(this.host.cgroups ?? "", loud, "cgroup.freeze");
+    const group = join(this.host.cgroups ?? "", loud);
+    const freezer = join(group, "cgroup.freeze");
     const used = sharesOf(() => 0);
     let tookMs = 0;
     for (let turn = 0; turn < turns; turn++) {
       writeFileSync(freezer, "1");
-      await frozen(freezer);
+      await standsStill(group);
       await this.#exec(settle);
       into.alone.push(...(await this.#exec(inTurn)));
       writeFileSync(freezer, "0");
@@ -184,10 +191,19 @@ export class FloodStand implements AsyncDisposable {
   }
 }
 
-/** Freezing takes a while (cgroup v2, "cgroup.events"). */
-async function frozen(freezer: string): Promise<void> {
-  const events = freezer.replace(/freeze$/, "events");
-  while (!/^frozen 1$/m.test(readFileSync(events, "utf8"))) await sleep(5);
+/**
+ * Freezing takes a while. The group's own word for it (`frozen 1`) never comes: KVM keeps a kernel thread of its own in a
+ * VM's group, and those are not frozen.
+ * @throws when it still takes CPU time after ten seconds
+ */
+async function standsStill(group: string): Promise<void> {
+  const untilMs = performance.now() + 10_000;
+  for (let before = -1; performance.now() < untilMs; await sleep(20)) {
+    const now = cpuMs(group);
+    if (now === before) return;
+    before = now;
+  }
+  throw new Error("the flood is not frozen");
 }
 
 /** A keeper goes with its VMM, and a guest that floods may bring that down: then it holds nothing. */
