@@ -17,6 +17,7 @@ import { logBytes } from "../support/hostile-guest.ts";
 import { AgentProcess } from "../vm/agent-process.ts";
 import { HostFixture } from "../vm/host-fixture.ts";
 import { holds, type Measured, parties, type Samples, type Shares, sharesOf } from "./flood-figures.ts";
+import { collectOwn, standsStill } from "./stillness.ts";
 import { bootFiles, imageStore } from "./where.ts";
 
 type Client = ReturnType<Stand["client"]>;
@@ -144,9 +145,11 @@ export class FloodStand implements AsyncDisposable {
     for (let turn = 0; turn < turns; turn++) {
       writeFileSync(freezer, "1");
       await standsStill(group);
+      collectOwn();
       await this.#exec(settle);
       into.alone.push(...(await this.#exec(inTurn)));
       writeFileSync(freezer, "0");
+      collectOwn();
       await this.#exec(settle);
       const [before, fromMs] = [this.#usedMs(loud), performance.now()];
       into.beside.push(...(await this.#exec(inTurn)));
@@ -189,21 +192,6 @@ export class FloodStand implements AsyncDisposable {
     await this.host[Symbol.asyncDispose]();
     await this.#stand[Symbol.asyncDispose]();
   }
-}
-
-/**
- * Freezing takes a while. The group's own word for it (`frozen 1`) never comes: KVM keeps a kernel thread of its own in a
- * VM's group, and those are not frozen.
- * @throws when it still takes CPU time after ten seconds
- */
-async function standsStill(group: string): Promise<void> {
-  const untilMs = performance.now() + 10_000;
-  for (let before = -1; performance.now() < untilMs; await sleep(20)) {
-    const now = cpuMs(group);
-    if (now === before) return;
-    before = now;
-  }
-  throw new Error("the flood is not frozen");
 }
 
 /** A keeper goes with its VMM, and a guest that floods may bring that down: then it holds nothing. */

@@ -202,6 +202,19 @@ test("what is sealed is not written to, nor given away again", async () => {
   expect(host.leftovers()).toEqual([]);
 });
 
+test("half a state, of a QEMU that died while it wrote, is not sealed", async () => {
+  await using host = new HostFixture();
+  const node = stepsOf(host.agent(), host.tenants[0]);
+  const workspace = await started(node);
+  const ref = await saved(host, node, workspace);
+  const file = join(volumeOf(host, ref), "data", "state");
+  truncateSync(file, Math.floor(statSync(file).size / 2));
+  await expect(node.sealSnapshot(ref)).rejects.toThrow(/holds half a snapshot/);
+  await node.dropVolume(ref);
+  await node.remove({ workspace });
+  expect(host.leftovers()).toEqual([]);
+});
+
 test("a record that a power cut tore is none, and a hole of a terabyte is no snapshot", async () => {
   await using host = new HostFixture();
   const node = stepsOf(host.agent(), host.tenants[0]);

@@ -55,8 +55,8 @@ describe("a guest that floods its host", () => {
   });
 
   it("100,000 connections", { timeout: 900_000 }, async () => {
-    const all = /hostile: 100000 connections in all/;
-    const measured = await stand.measure(() => stand.hostile("hostile=connections rounds=100000"), all);
+    const all = /hostile: \d{6,} connections/;
+    const measured = await stand.measure(() => stand.hostile("hostile=connections rounds=1000000"), all);
     await check("100,000 connections", measured);
     expect(measured.console).toMatch(all);
   });

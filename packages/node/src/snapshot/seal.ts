@@ -9,6 +9,7 @@ import { digestFile } from "./chunks.ts";
 import { stampOf } from "./stamp.ts";
 import { launcher } from "./volume.ts";
 import { isMounted, readVolume, volumePaths, writeVolume } from "./volumes.ts";
+import { isWholeQemuState } from "./whole.ts";
 
 /**
  * Once its VMM has ended, a volume's files become root's and are hashed. May be repeated.
@@ -31,7 +32,10 @@ export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise
     state: await sealFile(stateFile, record.sizeMib * 2 ** 20),
     ...(withMemory ? { memory: await sealFile(memoryFile, wantedBytes) } : {}),
   };
-  if (files.state.sizeBytes === 0 || (files.memory !== undefined && files.memory.sizeBytes !== wantedBytes))
+  const whole = withMemory
+    ? files.state.sizeBytes > 0 && files.memory?.sizeBytes === wantedBytes
+    : await isWholeQemuState(stateFile);
+  if (!whole)
     throw new NodeError(
       "no-snapshot",
       "the volume holds half a snapshot: the VMM did not come to its end; drop it, and start the workspace from its disk",
