@@ -17,7 +17,7 @@ import { logBytes } from "../support/hostile-guest.ts";
 import { AgentProcess } from "../vm/agent-process.ts";
 import { HostFixture } from "../vm/host-fixture.ts";
 import { holds, type Measured, parties, type Samples, type Shares, sharesOf } from "./flood-figures.ts";
-import { collectOwn, standsStill } from "./stillness.ts";
+import { collectOwn, goesOn, standsStill } from "./stillness.ts";
 import { bootFiles, imageStore } from "./where.ts";
 
 type Client = ReturnType<Stand["client"]>;
@@ -104,11 +104,8 @@ export class FloodStand implements AsyncDisposable {
     await this.#exec(1); // connects
     const before = this.#ownMib();
     const loud = await start();
-    try {
-      return await this.#watch(loud, before, until);
-    } finally {
-      await this.#calls.remove({ workspace: loud });
-    }
+    await using _flood = { [Symbol.asyncDispose]: async () => void (await this.#calls.remove({ workspace: loud })) };
+    return await this.#watch(loud, before, until);
   }
 
   async #watch(loud: WorkspaceId, before: Record<"channel" | "agent", number>, until?: RegExp) {
@@ -130,7 +127,7 @@ export class FloodStand implements AsyncDisposable {
       grown.agentMib = Math.max(grown.agentMib, now.agent - before.agent);
       grown.keeperMib = Math.max(grown.keeperMib, mib(launcherPid) - keeper);
       const late = performance.now() - startedMs > longestMs;
-      through = measured() && (until === undefined || late || until.test(readConsole(this.host, loud)));
+      through = late || (measured() && (until === undefined || until.test(readConsole(this.host, loud))));
     }
     const said = readConsole(this.host, loud);
     return { p99Ms, ...grown, shares, logBytes: logBytes(this.host, loud), console: said };
@@ -149,6 +146,7 @@ export class FloodStand implements AsyncDisposable {
       await this.#exec(settle);
       into.alone.push(...(await this.#exec(inTurn)));
       writeFileSync(freezer, "0");
+      await goesOn(group);
       collectOwn();
       await this.#exec(settle);
       const [before, fromMs] = [this.#usedMs(loud), performance.now()];

@@ -15,11 +15,27 @@ export const collectOwn = runInNewContext("gc") as () => void;
  * @throws when it still takes CPU time after ten seconds
  */
 export async function standsStill(group: string): Promise<void> {
-  const untilMs = performance.now() + 10_000;
-  for (let before = -1; performance.now() < untilMs; await sleep(20)) {
+  let [before, equal] = [-1, 0];
+  await until("the flood is not frozen", () => {
     const now = cpuMs(group);
-    if (now === before) return;
+    equal = now === before ? equal + 1 : 0;
     before = now;
-  }
-  throw new Error("the flood is not frozen");
+    return equal === stillLooks;
+  });
+}
+
+/** @throws when it takes no CPU time within ten seconds: the flood has ended */
+export async function goesOn(group: string): Promise<void> {
+  const before = cpuMs(group);
+  await until("the flood has ended", () => cpuMs(group) > before);
+}
+
+/** Somebody who wants the processor gets it within so many looks, whatever he weighs. */
+const stillLooks = 5;
+const lookMs = 20;
+const patienceMs = 10_000;
+
+async function until(otherwise: string, done: () => boolean): Promise<void> {
+  for (const endMs = performance.now() + patienceMs; performance.now() < endMs; await sleep(lookMs)) if (done()) return;
+  throw new Error(otherwise);
 }

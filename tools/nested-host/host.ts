@@ -40,7 +40,7 @@ export class NestedHost implements AsyncDisposable {
     this.restored = restored;
   }
 
-  /** @throws HostError `missing`, `boot`, `monitor` */
+  /** @throws HostError `missing`, `boot`, `stalled`, `monitor` */
   static async start(options: NestedHostOptions = {}): Promise<NestedHost> {
     const { shape = usualShape, shares = usualShares(), signal } = options;
     const boot = { shape, files: builtFiles(), shares, tscKhz: await tscKhz() };
@@ -70,7 +70,7 @@ export class NestedHost implements AsyncDisposable {
     return this.#process.console();
   }
 
-  /** @throws HostError `command` when it could not be started, `boot` when the machine went away meanwhile */
+  /** @throws HostError `command` when it could not be started, `boot` or `stalled` when the machine was lost meanwhile */
   async run(argv: readonly [string, ...string[]], options: CommandOptions = {}): Promise<CommandResult> {
     try {
       return await runCommand(this.#session, argv, options);

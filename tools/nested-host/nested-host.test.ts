@@ -115,19 +115,28 @@ describe("runSuites", () => {
   });
 
   it("begins a suite again whose host stood still, once, and says so", async () => {
-    const begun = { once: 0, always: 0 };
+    const begun = { once: 0, always: 0, dead: 0 };
     const stall = () => {
       throw new HostError("stalled", "the nested host cut its channel");
     };
     const { said, count } = await run({
-      once: (job) => (begun.once++ === 0 ? stall() : writes(1, 0)(job)),
+      once: (job) => {
+        if (begun.once++ > 0) return writes(1, 0)(job);
+        job.onConsole("stands still");
+        return stall();
+      },
+      dead: () => {
+        begun.dead++;
+        throw new HostError("boot", "the nested host ended with SIGKILL");
+      },
       always: () => {
         begun.always++;
         return stall();
       },
     });
-    expect(begun).toEqual({ once: 2, always: 2 });
-    expect(count).toMatchObject({ passed: 1, failed: 1 });
+    expect(begun).toEqual({ once: 2, always: 2, dead: 1 });
+    expect(count).toMatchObject({ passed: 1, failed: 2 });
+    expect(readFileSync(join(folder, "out/once-stalled/console.log"), "utf8")).toBe("stands still");
     expect(said).toContain("once: its nested host has stopped (the nested host cut its channel); begun again");
   });
 
@@ -149,13 +158,14 @@ describe("runSuites", () => {
 describe("a nested host that stands still", () => {
   const starved = "[  327.2] rcu: rcu_preempt kthread starved for 68287 jiffies! g11173 f0x0 RCU_GP_WAIT_FQS(5)";
 
-  it("is told from one that dies: by what its kernel says, and only if that has not panicked", () => {
-    expect(hostFailure("it cut its channel", `[ 1.0] up\n${starved}\n`).code).toBe("stalled");
-    expect(hostFailure("it cut its channel", "[ 1.0] up\n").code).toBe("boot");
-    expect(hostFailure("it ended", `${starved}\n[ 400.1] Kernel panic - not syncing: x`)).toMatchObject({
-      code: "boot",
-      message: expect.stringContaining("Kernel panic"),
-    });
+  it("is told from one that dies, panics, or stood still once and went on", () => {
+    const lost = (console: string, alive = true) => hostFailure("it cut its channel", { console, alive });
+    expect(lost(`[ 1.0] up\n${starved}\n`).code).toBe("stalled");
+    const panic = "[ 400.1] Kernel panic - not syncing: x";
+    const later = Array.from({ length: 50 }, (_, at) => `[ ${400 + at}.0] goes on`).join("\n");
+    const others = ["[ 1.0] up\n", `${starved}\n${panic}`, `${starved}\n${later}`].map((console) => lost(console));
+    expect([...others, lost(starved, false)].map((each) => each.code)).toEqual(["boot", "boot", "boot", "boot"]);
+    expect(others[1]?.message).toContain("Kernel panic");
   });
 });
 

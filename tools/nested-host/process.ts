@@ -20,6 +20,8 @@ const qemu = "/usr/bin/qemu-system-x86_64";
 const stateFd = 3;
 const longestConsole = 64 * 1024;
 const failureLines = 8;
+/** A stall is told with the stacks of those that stand still. */
+const stallLines = 40;
 /** Takes room only as it is used. */
 const scratchBytes = 8 * 2 ** 30;
 const prefix = "exai-nested-";
@@ -46,11 +48,19 @@ function makeScratch(path: string): void {
   execFileSync("/usr/sbin/mke2fs", ["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", path]);
 }
 
+interface Lost {
+  console: string;
+  /** Its emulator still runs. */
+  alive: boolean;
+  cause?: unknown;
+}
+
 /** What its kernel's last words say of a nested host that is lost. */
-export function hostFailure(sentence: string, console: string, cause?: unknown): HostError {
+export function hostFailure(sentence: string, { console, alive, cause }: Lost): HostError {
   const lines = console.trim().split("\n");
   const fatal = lines.find((line) => /Kernel panic|exai-guest: fatal/.test(line));
-  const stalled = fatal === undefined && lines.some((line) => /rcu: .* kthread starved/.test(line));
+  const last = lines.slice(-stallLines);
+  const stalled = alive && fatal === undefined && last.some((line) => /rcu: .* kthread starved/.test(line));
   const says = fatal ? `says: ${fatal}` : `ends with:\n${lines.slice(-failureLines).join("\n")}`;
   return new HostError(stalled ? "stalled" : "boot", `${sentence}; its console ${says}`, { cause });
 }
@@ -110,7 +120,7 @@ export class HostProcess implements AsyncDisposable {
 
   /** An error that says what is known about why. */
   failure(sentence: string, cause?: unknown): HostError {
-    return hostFailure(sentence, this.console(), cause);
+    return hostFailure(sentence, { console: this.console(), alive: this.#child.exitCode === null, cause });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

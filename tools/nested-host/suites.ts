@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeError } from "@exai/base";
 import { cachePaths } from "../build/paths.ts";
@@ -53,7 +53,10 @@ async function runSuite(suite: SuiteFile, options: SuitesOptions): Promise<Vites
   say(`${suite.name}: starts`);
   let { said, why, stalled } = await attempt(suite, folder, options);
   if (stalled) {
-    say(`${suite.name}: its nested host has stopped (${why}); begun again in a new one, once`);
+    const kept = `${folder}-stalled`;
+    renameSync(folder, kept);
+    say(`${suite.name}: its nested host has stopped (${why}); begun again in a new one, once; logs are in ${kept}`);
+    if (said !== "") say(said.trim());
     ({ said, why } = await attempt(suite, folder, options));
   }
   const report = readReport(suite, join(folder, reports.json), why);
@@ -73,7 +76,6 @@ interface Attempt {
 }
 
 async function attempt(suite: SuiteFile, folder: string, { place, signal }: SuitesOptions): Promise<Attempt> {
-  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
   const output: Uint8Array[] = [];
   let [why, stalled] = ["it wrote no report", false];

@@ -24,7 +24,7 @@ export interface Service {
 const libraries = ["/usr/lib", "/usr/lib64", "/lib", "/lib64"];
 
 // Smaller young generation: these processes mostly wait, and V8's default costs memory in each of them. What is dropped keeps its
-// buffers until the young generation is full: at 4 MiB a flood left a channel with up to 34 MiB, at 2 with 25.
+// buffers until the young generation is full: at 4 MiB a flood left a channel with up to 34 MiB, at 2 with 25 (channel/faults.test.ts, alone).
 export const nodeFlags = ["--max-semi-space-size=2", "--disable-warning=ExperimentalWarning"] as const;
 
 /**

@@ -44,7 +44,11 @@ export async function digestFile(
 const digestOf = (chunk: Buffer): Buffer =>
   chunk.length === chunkBytes && chunk.equals(zeros) ? digestOfZeros : hash("sha256", chunk, "buffer");
 
-async function openOwn(path: string): Promise<FileHandle> {
+/**
+ * A file that somebody else may have left, for reading: not through a link, and a regular one.
+ * @throws NodeError `no-snapshot`
+ */
+export async function openOwn(path: string): Promise<FileHandle> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   let file: FileHandle;
   try {

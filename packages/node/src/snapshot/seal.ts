@@ -28,18 +28,13 @@ export async function sealSnapshot(vm: VmContext, lifetime: LifetimeId): Promise
   const { state: stateFile, memory: memoryFile } = volumePaths(vm, lifetime);
   const withMemory = record.origin.vmm.name === "firecracker";
   const wantedBytes = record.origin.machine.memoryMib * 2 ** 20;
+  if (!withMemory && !(await isWholeQemuState(stateFile))) throw half();
   const files = {
     state: await sealFile(stateFile, record.sizeMib * 2 ** 20),
     ...(withMemory ? { memory: await sealFile(memoryFile, wantedBytes) } : {}),
   };
-  const whole = withMemory
-    ? files.state.sizeBytes > 0 && files.memory?.sizeBytes === wantedBytes
-    : await isWholeQemuState(stateFile);
-  if (!whole)
-    throw new NodeError(
-      "no-snapshot",
-      "the volume holds half a snapshot: the VMM did not come to its end; drop it, and start the workspace from its disk",
-    );
+  if (files.state.sizeBytes === 0 || (files.memory !== undefined && files.memory.sizeBytes !== wantedBytes))
+    throw half();
   const sealed = { ...record, files };
   writeVolume(vm, lifetime, sealed);
   vm.afterStep("volume sealed");
@@ -71,6 +66,12 @@ function takeOver(vm: VmContext, lifetime: LifetimeId, record: SnapshotRecord): 
   chmodSync(data, 0o555);
   chownSync(data, 0, 0);
 }
+
+const half = (): NodeError =>
+  new NodeError(
+    "no-snapshot",
+    "the volume holds half a snapshot: the VMM did not come to its end; drop it, and start the workspace from its disk",
+  );
 
 export const gone = (): NodeError =>
   new NodeError(

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -31,7 +31,28 @@ test.each(cuts)("cut off at %i", async (at) => {
   expect(await isWhole(whole.subarray(0, at))).toBe(false);
 });
 
-test("what is no state of QEMU's, or describes nothing, is none", async () => {
+test("a description may be longer or shorter; what is none, or longer than any, is none", async () => {
+  const ending = (text: string): Buffer => {
+    const own = Buffer.alloc(4);
+    own.writeUInt32BE(text.length);
+    return Buffer.concat([sections, Buffer.from([0, 6]), own, Buffer.from(text)]);
+  };
+  expect(await isWhole(ending(`{"a":"${"x".repeat(200_000)}"}`))).toBe(true);
+  expect(await isWhole(ending(`{"a":"${"x".repeat(300_000)}"}`))).toBe(false);
+  for (const text of ["[]", "{", "null", "\0".repeat(json.length)]) expect(await isWhole(ending(text))).toBe(false);
+});
+
+test("what is no state of QEMU's is none, marks everywhere or at its start", async () => {
   expect(await isWhole(Buffer.concat([Buffer.from("XXXX"), whole.subarray(4)]))).toBe(false);
-  expect(await isWhole(Buffer.concat([sections, Buffer.from([0, 6]), length, Buffer.alloc(json.length)]))).toBe(false);
+  expect(await isWhole(Buffer.concat([Buffer.from("QEVM"), Buffer.alloc(1 << 20, Buffer.from([0, 6]))]))).toBe(false);
+  const tail = Buffer.alloc(256 << 10, 0x7d);
+  tail.set([0, 6, 0, 0, 0, 1]);
+  expect(await isWhole(Buffer.concat([Buffer.from("QEVM"), tail]))).toBe(false);
+});
+
+test("no file, or a link, is no snapshot", async () => {
+  const link = join(folder, "link");
+  symlinkSync(join(folder, "state"), link);
+  for (const path of [link, join(folder, "missing")])
+    await expect(isWholeQemuState(path)).rejects.toMatchObject({ code: "no-snapshot" });
 });
