@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { channelFault } from "@exai/machine";
 import { type Boot, hostArguments, runFiles } from "./arguments.ts";
 import { HostError } from "./errors.ts";
 
@@ -20,8 +21,6 @@ const qemu = "/usr/bin/qemu-system-x86_64";
 const stateFd = 3;
 const longestConsole = 64 * 1024;
 const failureLines = 8;
-/** A stall is told with the stacks of those that stand still. */
-const stallLines = 40;
 /** Takes room only as it is used. */
 const scratchBytes = 8 * 2 ** 30;
 const prefix = "exai-nested-";
@@ -50,19 +49,19 @@ function makeScratch(path: string): void {
 
 interface Lost {
   console: string;
-  /** Its emulator still runs. */
-  alive: boolean;
+  /** Its emulator still runs, several processors at once, and nobody answers. */
+  stopped: boolean;
   cause?: unknown;
 }
 
 /** What its kernel's last words say of a nested host that is lost. */
-export function hostFailure(sentence: string, { console, alive, cause }: Lost): HostError {
+export function hostFailure(sentence: string, { console, stopped, cause }: Lost): HostError {
   const lines = console.trim().split("\n");
   const fatal = lines.find((line) => /Kernel panic|exai-guest: fatal/.test(line));
-  const last = lines.slice(-stallLines);
-  const stalled = alive && fatal === undefined && last.some((line) => /rcu: .* kthread starved/.test(line));
   const says = fatal ? `says: ${fatal}` : `ends with:\n${lines.slice(-failureLines).join("\n")}`;
-  return new HostError(stalled ? "stalled" : "boot", `${sentence}; its console ${says}`, { cause });
+  return new HostError(stopped && fatal === undefined ? "stalled" : "boot", `${sentence}; its console ${says}`, {
+    cause,
+  });
 }
 
 /** QEMU, and the folder of its sockets. Disposed of: killed, waited for, the folder removed. */
@@ -70,11 +69,13 @@ export class HostProcess implements AsyncDisposable {
   readonly run: string;
   readonly exited: Promise<Ended>;
   readonly #child: ChildProcess;
+  readonly #parallel: boolean;
   #stderr = "";
 
   /** @param statePath a saved state to go on from */
   constructor(boot: Omit<Boot, "run" | "stateFd">, statePath?: string) {
     sweep();
+    this.#parallel = boot.shape.cpus > 1 && boot.shape.parallel;
     this.run = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
     const state = statePath === undefined ? undefined : openSync(statePath, "r");
     try {
@@ -120,7 +121,8 @@ export class HostProcess implements AsyncDisposable {
 
   /** An error that says what is known about why. */
   failure(sentence: string, cause?: unknown): HostError {
-    return hostFailure(sentence, { console: this.console(), alive: this.#child.exitCode === null, cause });
+    const stopped = this.#parallel && this.#child.exitCode === null && channelFault(cause)?.code === "unresponsive";
+    return hostFailure(sentence, { console: this.console(), stopped, cause });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
