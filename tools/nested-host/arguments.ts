@@ -5,14 +5,9 @@ import { hostFiles } from "./steps.ts";
 export interface HostShape {
   cpus: number;
   memoryMib: number;
-  /**
-   * Several processors run at once, a thread of the emulator's each; else they take turns. QEMU before 8.1 may go on executing what
-   * another processor has just overwritten, and Linux overwrites its own code while it runs (static keys): such a host may stop for good.
-   */
-  parallel: boolean;
 }
 
-export const usualShape: HostShape = { cpus: 1, memoryMib: 4096, parallel: false };
+export const usualShape: HostShape = { cpus: 1, memoryMib: 4096 };
 
 /** A folder of the machine that the nested host sees read-only, under the same path. */
 export interface Share {
@@ -49,7 +44,7 @@ export function hostArguments(boot: Boot): string[] {
   const { shape, run, shares } = boot;
   const file = (name: keyof typeof hostFiles): string => join(boot.files, hostFiles[name]);
   return [
-    ["-M", "q35,usb=off,vmport=off", "-accel", accelerator(shape), "-nodefaults", "-no-user-config"],
+    ["-M", "q35,usb=off,vmport=off", "-accel", "tcg", "-nodefaults", "-no-user-config"],
     ["-no-reboot", "-display", "none"],
     // EPYC has AMD-V with nested paging, and XSAVE, without which Firecracker refuses; emulating `max` costs more.
     ["-cpu", "EPYC", "-smp", String(shape.cpus), "-m", `${shape.memoryMib}M`],
@@ -73,8 +68,6 @@ export function hostArguments(boot: Boot): string[] {
     boot.stateFd === undefined ? [] : ["-incoming", `fd:${boot.stateFd}`],
   ].flat();
 }
-
-const accelerator = ({ cpus, parallel }: HostShape): string => (cpus > 1 && !parallel ? "tcg,thread=single" : "tcg");
 
 /** A comma ends an option's value unless it is doubled. */
 const doubled = (value: string): string => value.replaceAll(",", ",,");

@@ -1,6 +1,5 @@
 import { parseArgs } from "node:util";
 import { describeError } from "@exai/base";
-import { usualShape } from "./arguments.ts";
 import { NestedHost } from "./host.ts";
 import { testKvm } from "./test.ts";
 
@@ -43,7 +42,7 @@ async function main(signal: AbortSignal): Promise<number> {
 }
 
 async function runOne(values: Values, [program = "", ...args]: string[], signal: AbortSignal): Promise<number> {
-  const shape = { ...usualShape, cpus: Number(values.cpus), memoryMib: Number(values.memory) };
+  const shape = { cpus: Number(values.cpus), memoryMib: Number(values.memory) };
   await using host = await NestedHost.start({ shape, fresh: values.fresh, signal });
   const { code } = await host.run([program, ...args], {
     cwd: process.cwd(),

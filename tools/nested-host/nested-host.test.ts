@@ -187,19 +187,6 @@ describe("hostArguments", () => {
     expect(words).toContain("local,path=/a,,b,mount_tag=checkout,security_model=none,readonly=on");
   });
 
-  it("lets several processors take turns, unless they must run at once", () => {
-    const accelerator = (cpus: number, parallel: boolean) => {
-      const shape = { ...usualShape, cpus, parallel };
-      const all = hostArguments({ shape, files: "/f", run: "/r", shares: [], tscKhz: 1 });
-      return all[all.indexOf("-accel") + 1];
-    };
-    expect([accelerator(1, false), accelerator(3, false), accelerator(3, true)]).toEqual([
-      "tcg",
-      "tcg,thread=single",
-      "tcg",
-    ]);
-  });
-
   it("tells it the machine's counter, without which its time runs wrong under load", () => {
     expect(words[words.indexOf("-append") + 1]).toContain("tsc_early_khz=2000000 tsc=reliable");
   });

@@ -29,7 +29,7 @@ const inside = "/run/exai-kvm";
 export const nestedPlace: Place = {
   async run(suite, { argv, env, out, onOutput, onConsole, timeoutMs, signal }) {
     await using host = await NestedHost.start({
-      shape: { ...usualShape, cpus: suite.cpus, parallel: suite.alone },
+      shape: { ...usualShape, cpus: suite.cpus },
       signal,
     });
     try {

@@ -69,13 +69,13 @@ export class HostProcess implements AsyncDisposable {
   readonly run: string;
   readonly exited: Promise<Ended>;
   readonly #child: ChildProcess;
-  readonly #parallel: boolean;
+  readonly #several: boolean;
   #stderr = "";
 
   /** @param statePath a saved state to go on from */
   constructor(boot: Omit<Boot, "run" | "stateFd">, statePath?: string) {
     sweep();
-    this.#parallel = boot.shape.cpus > 1 && boot.shape.parallel;
+    this.#several = boot.shape.cpus > 1;
     this.run = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
     const state = statePath === undefined ? undefined : openSync(statePath, "r");
     try {
@@ -121,7 +121,7 @@ export class HostProcess implements AsyncDisposable {
 
   /** An error that says what is known about why. */
   failure(sentence: string, cause?: unknown): HostError {
-    const stopped = this.#parallel && this.#child.exitCode === null && channelFault(cause)?.code === "unresponsive";
+    const stopped = this.#several && this.#child.exitCode === null && channelFault(cause)?.code === "unresponsive";
     return hostFailure(sentence, { console: this.console(), stopped, cause });
   }
 

@@ -15,7 +15,7 @@ export interface SuiteFile {
   minutes: number;
   /** Also where this machine's KVM works: it changes the host that it runs on, or wants one of a certain shape. */
   nested: boolean;
-  /** It measures what each of two neighbours gets: no other runs beside it, and the processors of its nested host run at once. */
+  /** While it runs, no other does: it measures what each of two neighbours gets. */
   alone: boolean;
 }
 
