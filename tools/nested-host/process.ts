@@ -121,7 +121,9 @@ export class HostProcess implements AsyncDisposable {
 
   /** An error that says what is known about why. */
   failure(sentence: string, cause?: unknown): HostError {
-    const stopped = this.#several && this.#child.exitCode === null && channelFault(cause)?.code === "unresponsive";
+    const { exitCode, signalCode } = this.#child;
+    const runs = exitCode === null && signalCode === null;
+    const stopped = runs && this.#several && channelFault(cause)?.code === "unresponsive";
     return hostFailure(sentence, { console: this.console(), stopped, cause });
   }
 
