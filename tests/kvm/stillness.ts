@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { cpuMs } from "../../tools/bench-kvm/cpu-time.ts";
+import { until } from "../vm/launcher-fixture.ts";
 
 /** What must not disturb a measurement. */
 
@@ -16,26 +16,20 @@ export const collectOwn = runInNewContext("gc") as () => void;
  */
 export async function standsStill(group: string): Promise<void> {
   let [before, equal] = [-1, 0];
-  await until("the flood is not frozen", () => {
+  const still = await until(() => {
     const now = cpuMs(group);
     equal = now === before ? equal + 1 : 0;
     before = now;
     return equal === stillLooks;
   });
+  if (!still) throw new Error("the flood is not frozen");
 }
 
 /** @throws when it takes no CPU time within ten seconds: the flood has ended */
 export async function goesOn(group: string): Promise<void> {
   const before = cpuMs(group);
-  await until("the flood has ended", () => cpuMs(group) > before);
+  if (!(await until(() => cpuMs(group) > before))) throw new Error("the flood has ended");
 }
 
-/** Somebody who wants the processor gets it within so many looks, whatever he weighs. */
-const stillLooks = 5;
-const lookMs = 20;
-const patienceMs = 10_000;
-
-async function until(otherwise: string, done: () => boolean): Promise<void> {
-  for (const endMs = performance.now() + patienceMs; performance.now() < endMs; await sleep(lookMs)) if (done()) return;
-  throw new Error(otherwise);
-}
+/** A tenth of a second: somebody who wants the processor gets it within that, whatever he weighs. */
+const stillLooks = 10;

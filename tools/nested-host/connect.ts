@@ -6,7 +6,7 @@ import type { HostProcess } from "./process.ts";
 const patience: Partial<GuestLimits> = { pingTimeoutMs: 300_000, unaryTimeoutMs: 300_000, headersTimeoutMs: 300_000 };
 const bootMs = 180_000;
 
-/** The first words with a nested host that boots or was restored; they set its clock. @throws HostError `boot`, `stalled` */
+/** The first words with a nested host that boots or was restored; they set its clock. @throws HostError `boot` */
 export async function connect(process: HostProcess, signal?: AbortSignal): Promise<GuestSession> {
   const giveUp = new AbortController();
   const signals = signal === undefined ? [giveUp.signal] : [giveUp.signal, signal];

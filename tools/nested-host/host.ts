@@ -40,7 +40,7 @@ export class NestedHost implements AsyncDisposable {
     this.restored = restored;
   }
 
-  /** @throws HostError `missing`, `boot`, `stalled`, `monitor` */
+  /** @throws HostError `missing`, `boot`, `monitor` */
   static async start(options: NestedHostOptions = {}): Promise<NestedHost> {
     const { shape = usualShape, shares = usualShares(), signal } = options;
     const boot = { shape, files: builtFiles(), shares, tscKhz: await tscKhz() };

@@ -28,10 +28,7 @@ const inside = "/run/exai-kvm";
 /** A nested host for each suite: nothing of one is there for the next, and one that brings its host down is alone. */
 export const nestedPlace: Place = {
   async run(suite, { argv, env, out, onOutput, onConsole, timeoutMs, signal }) {
-    await using host = await NestedHost.start({
-      shape: { ...usualShape, cpus: suite.cpus },
-      signal,
-    });
+    await using host = await NestedHost.start({ shape: { ...usualShape, cpus: suite.cpus }, signal });
     try {
       await host.output(["mkdir", "-p", inside]);
       await offerCodeCache(host);

@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { cached } from "../build/cached.ts";
-import { type Boot, hostArguments } from "./arguments.ts";
+import { type Boot, type HostShape, hostArguments } from "./arguments.ts";
 import { runCommand } from "./command.ts";
 import { connect } from "./connect.ts";
 import { HostProcess } from "./process.ts";
@@ -27,6 +27,8 @@ const keptVm = [
   "-daemonize",
 ] as const;
 
+const stepsOf = ({ cpus }: HostShape) => (cpus > 1 ? [...warmUp, keptVm] : warmUp);
+
 type Described = Omit<Boot, "run" | "stateFd">;
 
 /**
@@ -40,7 +42,7 @@ export async function savedState(boot: Described, signal?: AbortSignal): Promise
   // Two measurements differ by a ten-thousandth.
   const tscKhz = Math.round(boot.tscKhz / 1000) * 1000;
   const words = hostArguments({ ...boot, files: basename(boot.files), shares, tscKhz, run: "/" });
-  const inputs = [...words, emulator, JSON.stringify([warmUp, keptVm]), "v2"];
+  const inputs = [...words, emulator, JSON.stringify(stepsOf(boot.shape)), "v2"];
   const { folder } = await cached("nested-host-state", inputs, (fresh) =>
     makeState(boot, join(fresh, "state"), signal),
   );
@@ -51,8 +53,7 @@ async function makeState(boot: Described, path: string, signal: AbortSignal | un
   await using process = new HostProcess(boot);
   {
     using session = await connect(process, signal);
-    for (const [program, ...args] of boot.shape.cpus > 1 ? [...warmUp, keptVm] : warmUp)
-      await runCommand(session, [program, ...args], { signal });
+    for (const [program, ...args] of stepsOf(boot.shape)) await runCommand(session, [program, ...args], { signal });
   }
   const socketPath = join(process.run, "state.sock");
   const { promise: arrived, resolve } = Promise.withResolvers<Socket>();

@@ -78,7 +78,8 @@ interface Attempt {
 async function attempt(suite: SuiteFile, folder: string, { place, signal }: SuitesOptions): Promise<Attempt> {
   mkdirSync(folder);
   const output: Uint8Array[] = [];
-  let [why, stalled] = ["it wrote no report", false];
+  let why: string;
+  let stalled = false;
   try {
     const code = await place.run(suite, {
       argv: (inside) => vitestArguments(suite.path, inside),
