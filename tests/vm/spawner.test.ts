@@ -1,7 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readFileSync, readlinkSync, statfsSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { launcherPath } from "../../packages/host/src/supervisor/launcher-path.ts";
 import { Spawner } from "../../packages/node/src/spawner.ts";
+
+// linux/magic.h
+const nsfsMagic = 0x6e736673;
 
 let child: ChildProcess;
 let spawner: Spawner;
@@ -36,6 +40,37 @@ test("fifty at once are not mixed up, and output is bounded", async () => {
   const all = await Promise.all(Array.from({ length: 50 }, (_, at) => sh(`echo ${at}`)));
   expect(all.map((each) => each?.stdout)).toEqual(all.map((_, at) => `${at}\n`));
   expect((await sh("head -c 1000000 /dev/zero"))?.stdout).toHaveLength(65_536);
+});
+
+/** Page faults of programs that it has run and waited for (proc(5): cminflt): more with each. */
+const childFaults = () => readFileSync(`/proc/${child.pid}/stat`, "latin1").split(") ").at(-1)?.split(" ")[8];
+
+test("its own short commands need no process, and what they unshare the next program does not see", async () => {
+  const launcher = launcherPath();
+  const own = (...args: string[]) => spawner.run({ file: launcher, args, input: "", timeoutMs: 5000 });
+  const name = `exai-spawner-${process.pid}`;
+  const network = () => readlinkSync(`/proc/${child.pid}/ns/net`);
+  const before = network();
+  const faults = childFaults();
+  try {
+    expect(await own("netns-add", name)).toEqual({ id: 1, code: 0, late: false, stdout: "", stderr: "" });
+    expect(statfsSync(`/run/netns/${name}`).type).toBe(nsfsMagic);
+    expect(network()).toBe(before);
+    expect(childFaults()).toBe(faults);
+    expect((await sh("readlink /proc/self/ns/net"))?.stdout.trim()).toBe(before);
+    expect(childFaults()).not.toBe(faults);
+  } finally {
+    expect(await own("netns-del", name)).toMatchObject({ code: 0 });
+  }
+  expect(existsSync(`/run/netns/${name}`)).toBe(false);
+  expect(await own("netns-add", "else")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("starts with exai-"),
+  });
+  expect(await own("kill", "--pid", "1")).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/^exai-launcher: usage: /),
+  });
 });
 
 test("what can't be started, and a spawner that is killed, are told to who waits", async () => {

@@ -17,7 +17,7 @@ const VMM_PATIENCE: Duration = Duration::from_secs(10);
 const KEEPER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// SIGKILL, then waits for the end. Success also when it was gone already.
-pub fn kill(options: &[&str]) -> Result<ExitCode, Failure> {
+pub fn kill(options: &[&str]) -> Result<(), Failure> {
     let vmm = identity(options, "--pid", "--start-time")?
         .ok_or_else(|| Failure::new(Step::Usage, "--pid and --start-time are needed"))?;
     let keeper = identity(options, "--launcher-pid", "--launcher-start-time")?;
@@ -28,13 +28,13 @@ pub fn kill(options: &[&str]) -> Result<ExitCode, Failure> {
         }
     }
     let Some(process) = keeper.map(open_process).transpose()?.flatten() else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     };
     if !await_end(&process, KEEPER_PATIENCE)? {
         send_kill(&process)?;
         await_end(&process, KEEPER_PATIENCE)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 pub fn alive(options: &[&str]) -> Result<ExitCode, Failure> {

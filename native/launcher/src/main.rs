@@ -52,14 +52,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["run"] => return run::run(),
-        ["kill", options @ ..] => kill::kill(options),
+        ["kill", options @ ..] => kill::kill(options).map(done),
         ["alive", options @ ..] => kill::alive(options),
         ["spawner"] => spawner::serve(),
         ["service", options @ ..] => service::service(options),
         ["agent", options @ ..] => service::agent(options),
         ["reap", options @ ..] => reap::reap(options),
-        ["netns-add", name] => netns::add(name),
-        ["netns-del", name] => netns::delete(name),
+        ["netns-add", name] => netns::add(name).map(done),
+        ["netns-del", name] => netns::delete(name).map(done),
         ["volume-make", options @ ..] => volume::make(options),
         ["volume-bind", options @ ..] => volume::bind(options),
         ["volume-pass", options @ ..] => volume::pass(options),
@@ -75,4 +75,8 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }

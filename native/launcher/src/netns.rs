@@ -1,7 +1,6 @@
 //! `netns-add` and `netns-del`: named network namespaces as ip-netns(8) has them, empty and with loopback down.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
@@ -12,22 +11,22 @@ use crate::failure::{At, Failure, Step};
 const FOLDER: &str = "/run/netns";
 
 /// Success also when it is there already.
-pub fn add(name: &str) -> Result<ExitCode, Failure> {
+pub fn add(name: &str) -> Result<(), Failure> {
     let file = path_of(name)?;
     if is_mount(&file)? {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     prepare_folder()?;
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(&file, flags, Mode::from_raw_mode(0o444)).at(Step::Netns, file.display())?;
-    // SAFETY: this process has one thread.
+    // SAFETY: a network namespace is the calling thread's alone, and this one has nothing else to do.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.at(Step::Netns, "unshare")?;
     mount_bind("/proc/thread-self/ns/net", &file).at(Step::Netns, file.display())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Success also when there is none.
-pub fn delete(name: &str) -> Result<ExitCode, Failure> {
+pub fn delete(name: &str) -> Result<(), Failure> {
     let file = path_of(name)?;
     match unmount(&file, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         // EINVAL: not a mount point, what a crash between the two steps of `add` leaves.
@@ -38,7 +37,7 @@ pub fn delete(name: &str) -> Result<ExitCode, Failure> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::new(Step::Netns, format!("{}: {error}", file.display())))
         }
-        _ => Ok(ExitCode::SUCCESS),
+        _ => Ok(()),
     }
 }
 

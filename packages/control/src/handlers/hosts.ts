@@ -42,14 +42,12 @@ export function hostHandlers(s: Services): Pick<Handlers, Owned> {
       lastSeenMs.set(principal.host, s.clock.nowMs());
       using news = s.notifier.subscribe(topicOf.host(principal.host), { role: "host", id: principal.host });
       await report(principal.host, body);
-      const until = s.clock.monotonicMs() + body.waitMs;
-      for (;;) {
-        const version = await s.store.version(principal.host);
-        const leftMs = until - s.clock.monotonicMs();
-        if (version === body.version && body.waitMs === 0) return ok({ version });
-        if (version !== body.version || leftMs <= 0 || gone.aborted) return ok(await s.store.desired(principal.host));
-        await news.wait(leftMs, gone);
+      const version = await s.store.version(principal.host);
+      if (version === body.version) {
+        if (body.waitMs === 0) return ok({ version });
+        await news.wait(body.waitMs, gone);
       }
+      return ok(await s.store.desired(principal.host));
     },
   };
 }

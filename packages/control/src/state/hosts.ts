@@ -1,6 +1,8 @@
 import type { DesiredWorkspace, Observation, PollRequest } from "@exai/api";
 import { type HostId, parseTenantId, parseWorkspaceId, type TenantId } from "@exai/base";
+import { sql } from "kysely";
 import type { HostLoad } from "../schedule.ts";
+import { keptByHost } from "./migrations.ts";
 import type { Tx } from "./record.ts";
 
 /** Wakes the host: its desired state has another version now. */
@@ -32,28 +34,40 @@ export async function versionOf(tx: Tx, host: HostId): Promise<number> {
   return row?.version ?? 0;
 }
 
-/** All that this host should know of: every workspace that it has not reported as destroyed. */
-export async function desiredOf(tx: Tx, host: HostId): Promise<DesiredWorkspace[]> {
+/** What one host should know of, and the version that this is. */
+export interface Desired {
+  readonly version: number;
+  readonly desired: DesiredWorkspace[];
+}
+
+/** Every workspace that it has not reported as destroyed, and the version: one statement, so both are of one moment. */
+export async function desiredOf(tx: Tx, host: HostId): Promise<Desired> {
   const rows = await tx
-    .selectFrom("workspaces")
-    .innerJoin("intents", "intents.workspace", "workspaces.id")
-    .select(["workspaces.id", "workspaces.tenant", "workspaces.halt", "intents.jws"])
-    .where("workspaces.host", "=", host)
-    .where((eb) => eb.or([eb("observed_phase", "is", null), eb("observed_phase", "<>", "destroyed")]))
+    .selectFrom("hosts")
+    .leftJoin("workspaces", (join) =>
+      join.onRef("workspaces.host", "=", "hosts.id").on(sql<boolean>`${sql.raw(keptByHost)}`),
+    )
+    .leftJoin("intents", "intents.workspace", "workspaces.id")
+    .select(["hosts.version", "workspaces.id", "workspaces.tenant", "workspaces.halt", "intents.jws"])
+    .where("hosts.id", "=", host)
     .orderBy("workspaces.created_at")
     .orderBy("workspaces.id")
     .orderBy("intents.serial")
     .execute();
   const desired = new Map<string, DesiredWorkspace>();
-  for (const row of rows) {
-    const known = desired.get(row.id);
-    if (known !== undefined) known.intents.push(row.jws);
-    else {
-      const tenant = parseTenantId(row.tenant);
-      desired.set(row.id, { workspace: parseWorkspaceId(row.id), tenant, intents: [row.jws], halt: row.halt === 1 });
-    }
+  for (const { id, tenant, halt, jws } of rows) {
+    if (id === null || tenant === null || jws === null) continue; // a host without any
+    const known = desired.get(id);
+    if (known !== undefined) known.intents.push(jws);
+    else
+      desired.set(id, {
+        workspace: parseWorkspaceId(id),
+        tenant: parseTenantId(tenant),
+        intents: [jws],
+        halt: halt === 1,
+      });
   }
-  return [...desired.values()];
+  return { version: rows[0]?.version ?? 0, desired: [...desired.values()] };
 }
 
 export async function loadsOf(tx: Tx, hosts: readonly HostId[]): Promise<HostLoad[]> {
@@ -70,30 +84,31 @@ export async function loadsOf(tx: Tx, hosts: readonly HostId[]): Promise<HostLoa
   });
 }
 
-/** Records what a host says of its own workspaces; what it says of others is dropped. Returns ids that changed. */
+/**
+ * Records what a host says of its own workspaces; what it says of others is dropped. Destroyed is the last word: a late
+ * report of something earlier changes nothing. Returns ids that changed.
+ */
 export async function observe(tx: Tx, host: HostId, said: readonly Observation[], nowMs: number): Promise<string[]> {
   const changed: string[] = [];
   for (const each of said) {
-    const row = await tx
-      .selectFrom("workspaces")
-      .select(["observed", "observed_phase", "ended_at"])
-      .where("id", "=", each.workspace)
-      .where("host", "=", host)
-      .executeTakeFirst();
     const observed = JSON.stringify(each);
-    // Destroyed is the last word: a late report of something earlier changes nothing.
-    if (row === undefined || row.observed === observed || row.observed_phase === "destroyed") continue;
-    await tx
+    const row = await tx
       .updateTable("workspaces")
       .set((eb) => ({
         observed,
         observed_phase: each.phase,
         revision: eb("revision", "+", 1),
-        ...(each.phase === "destroyed" ? { desired: "destroyed" as const, ended_at: row.ended_at ?? nowMs } : {}),
+        ...(each.phase === "destroyed"
+          ? { desired: "destroyed" as const, ended_at: eb.fn.coalesce("ended_at", eb.val(nowMs)) }
+          : {}),
       }))
       .where("id", "=", each.workspace)
-      .execute();
-    changed.push(each.workspace);
+      .where("host", "=", host)
+      .where((eb) => eb.or([eb("observed", "is", null), eb("observed", "<>", observed)]))
+      .where(sql<boolean>`${sql.raw(keptByHost)}`)
+      .returning("id")
+      .executeTakeFirst();
+    if (row !== undefined) changed.push(row.id);
   }
   return changed;
 }

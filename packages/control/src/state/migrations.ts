@@ -4,6 +4,9 @@ import { ControlError } from "../errors.ts";
 
 export type DialectName = "sqlite" | "postgresql";
 
+/** Of workspaces that a host has not reported as destroyed; an index on a part is used by who says the same words, so others need a migration. */
+export const keptByHost = "(observed_phase is null or observed_phase <> 'destroyed')";
+
 /** Embedded, in order of their names; one that was released is never changed. */
 const migrations: Record<string, (dialect: DialectName) => readonly string[]> = {
   "0001-first": (dialect) => {
@@ -35,6 +38,12 @@ const migrations: Record<string, (dialect: DialectName) => readonly string[]> = 
       "create index idempotency_age on idempotency (created_at)",
     ];
   },
+  // What is destroyed is remembered for a week: neither a creation nor a poll may cost the more for it.
+  "0002-live": () => [
+    "create index workspaces_live on workspaces (host, memory_mib) where ended_at is null",
+    `create index workspaces_kept on workspaces (host, created_at, id) where ${keptByHost}`,
+    "drop index workspaces_host",
+  ],
 };
 
 /**

@@ -1,10 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { newHostId } from "@exai/base";
 import { sql } from "kysely";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { storeContract } from "./contract/suite.ts";
 import { openDatabase } from "./open.ts";
+import { Store } from "./store.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "exai-sqlite-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -24,6 +27,27 @@ test("a commit is on the disk when it returns, references hold, and types are ke
   await expect(open.db.insertInto("intents").values(orphan).execute()).rejects.toThrow(/FOREIGN KEY/);
   const wrong = { id: "h", version: "many" as unknown as number };
   await expect(open.db.insertInto("hosts").values(wrong).execute()).rejects.toThrow(/cannot store TEXT/);
+});
+
+test("neither a creation nor a poll reads what is destroyed", async () => {
+  const file = join(folder, "plans.db");
+  await using open = await openDatabase({ kind: "sqlite", file });
+  const store = new Store(open);
+  const prepared = vi.spyOn(DatabaseSync.prototype, "prepare");
+  await store.loads([newHostId()]);
+  await store.desired(newHostId());
+  const sent = prepared.mock.calls.map(([text]) => text);
+  prepared.mockRestore();
+  using plain = new DatabaseSync(file);
+  const plans = sent.map((text) =>
+    plain
+      .prepare(`explain query plan ${text}`)
+      .all()
+      .map(({ detail }) => detail),
+  );
+  expect(plans).toHaveLength(2);
+  expect(plans[0]).toContain("SCAN workspaces USING INDEX workspaces_live");
+  expect(plans[1]).toContainEqual(expect.stringMatching(/^SEARCH workspaces USING INDEX workspaces_kept \(host=/));
 });
 
 test("a file that is no database, or a folder that is not there, is said", async () => {

@@ -1,4 +1,4 @@
-import type { DesiredWorkspace, Endpoint, PollRequest, Workspace } from "@exai/api";
+import type { Endpoint, PollRequest, Workspace } from "@exai/api";
 import { endpoint } from "@exai/api";
 import type { HostId, TenantId, WorkspaceId } from "@exai/base";
 import { sql } from "kysely";
@@ -62,12 +62,8 @@ export class Store {
     return hosts.versionOf(this.#open.db, host);
   }
 
-  /** Version and desired state of one moment. */
-  desired(host: HostId): Promise<{ version: number; desired: DesiredWorkspace[] }> {
-    return this.#write(async (tx) => ({
-      version: await hosts.versionOf(tx, host),
-      desired: await hosts.desiredOf(tx, host),
-    }));
+  desired(host: HostId): Promise<hosts.Desired> {
+    return hosts.desiredOf(this.#open.db, host);
   }
 
   /** Returns the workspaces whose record has changed. */

@@ -62,7 +62,9 @@ export async function insertWorkspace(tx: Tx, intent: VerifiedIntent, host: Host
 export async function appendIntent(tx: Tx, intent: VerifiedIntent, nowMs: number): Promise<Answer> {
   const { claims } = intent;
   const row = await ownWorkspace(tx, claims.iss, claims.sub);
-  if (await isKept(tx, intent)) return answer(200, toWorkspace(row));
+  const kept = await keptIntents(tx, claims.sub);
+  if (kept.some(({ serial, jws }) => serial === claims.serial && jws === intent.jws))
+    return answer(200, toWorkspace(row));
   if (claims.act === "create")
     throw new ControlError("intent-refused", "a workspace is created by POST /v1/workspaces");
   // A destroy may be signed anew: the host refuses one that expired on its way.
@@ -73,21 +75,19 @@ export async function appendIntent(tx: Tx, intent: VerifiedIntent, nowMs: number
     throw new ControlError("older-serial", `the intent's serial must be above ${row.last_serial}; sign a new one`);
   }
   await keepIntent(tx, intent);
-  await dropOldIntents(tx, claims.sub);
+  // Only the creation and the newest matter to a host: each later one says all of what is desired.
+  await dropIntents(tx, claims.sub, kept.slice(1, Math.max(1, 2 + kept.length - mostIntents)));
   // What the host refused was never made, so nothing of it is left to destroy.
   const ends = claims.act === "destroy" && row.observed_phase === "refused";
-  await tx
-    .updateTable("workspaces")
-    .set((eb) => ({
-      desired: desiredAfter[claims.act],
-      last_serial: claims.serial,
-      revision: eb("revision", "+", 1),
-      ...(ends ? { ended_at: nowMs } : {}),
-    }))
-    .where("id", "=", claims.sub)
-    .execute();
+  const change = {
+    desired: desiredAfter[claims.act],
+    last_serial: claims.serial,
+    revision: row.revision + 1,
+    ...(ends ? { ended_at: nowMs } : {}),
+  };
+  await tx.updateTable("workspaces").set(change).where("id", "=", claims.sub).execute();
   await bumpVersion(tx, row.host);
-  return answer(200, toWorkspace(await ownWorkspace(tx, claims.iss, claims.sub)), row.host);
+  return answer(200, toWorkspace({ ...row, ...change }), row.host);
 }
 
 const desiredAfter = { start: "running", stop: "stopped", destroy: "destroyed" } as const;
@@ -128,25 +128,17 @@ async function keepIntent(tx: Tx, { claims, jws }: VerifiedIntent): Promise<void
     .execute();
 }
 
-async function isKept(tx: Tx, { claims, jws }: VerifiedIntent): Promise<boolean> {
-  const row = await tx
-    .selectFrom("intents")
-    .select("jws")
-    .where("workspace", "=", claims.sub)
-    .where("serial", "=", claims.serial)
-    .executeTakeFirst();
-  return row?.jws === jws;
+interface KeptIntent {
+  readonly serial: number;
+  readonly jws: string;
 }
 
-/** Only the creation and the newest matter to a host: each later one says all of what is desired. */
-async function dropOldIntents(tx: Tx, workspace: WorkspaceId): Promise<void> {
-  const rows = await tx
-    .selectFrom("intents")
-    .select("serial")
-    .where("workspace", "=", workspace)
-    .orderBy("serial")
-    .execute();
-  const surplus = rows.slice(1, 1 + Math.max(0, rows.length - mostIntents)).map((row) => row.serial);
+/** Oldest first: the creation, then at most `mostIntents` less one. */
+const keptIntents = (tx: Tx, workspace: WorkspaceId): Promise<KeptIntent[]> =>
+  tx.selectFrom("intents").select(["serial", "jws"]).where("workspace", "=", workspace).orderBy("serial").execute();
+
+async function dropIntents(tx: Tx, workspace: WorkspaceId, surplus: readonly KeptIntent[]): Promise<void> {
   if (surplus.length === 0) return;
-  await tx.deleteFrom("intents").where("workspace", "=", workspace).where("serial", "in", surplus).execute();
+  const serials = surplus.map(({ serial }) => serial);
+  await tx.deleteFrom("intents").where("workspace", "=", workspace).where("serial", "in", serials).execute();
 }
