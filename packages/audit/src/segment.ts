@@ -9,7 +9,6 @@ import {
   readdirSync,
   readSync,
   rmSync,
-  write,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +24,6 @@ import {
   segmentSequence,
 } from "./record.ts";
 
-const writeAsync = promisify(write);
 const syncAsync = promisify(fdatasync);
 
 /** The segment files of a folder, oldest first. */
@@ -78,16 +76,15 @@ export class Segment implements Disposable {
   }
 
   /**
-   * Appends as much as the disk takes.
+   * Appends as much as the disk takes. To the page cache, which a trip through another thread costs more than.
    * @returns bytes written, and the error that stopped it
    */
-  async append(bytes: Buffer): Promise<{ written: number; error: unknown }> {
+  append(bytes: Buffer): { written: number; error: unknown } {
     let written = 0;
     try {
       while (written < bytes.length) {
         const at = this.#size + written;
-        const { bytesWritten } = await writeAsync(this.#fd, bytes, written, bytes.length - written, at);
-        written += bytesWritten;
+        written += writeSync(this.#fd, bytes, written, bytes.length - written, at);
       }
       return { written, error: undefined };
     } catch (error) {

@@ -190,7 +190,7 @@ export class Spool implements AsyncDisposable {
       if (opened instanceof AuditError) return opened;
       const { ends, bytes, states } = this.#encode(batch);
       if (ends.length === 0) return quotaFull();
-      const { written, error } = await opened.append(bytes);
+      const { written, error } = opened.append(bytes);
       const whole = ends.filter((end) => end <= written).length;
       opened.keep(ends[whole - 1] ?? 0, written < bytes.length);
       this.#bytes += ends[whole - 1] ?? 0;
@@ -314,7 +314,7 @@ export class Spool implements AsyncDisposable {
     if (this.#bytes + bytes.length > this.#o.quotaBytes) return quotaFull();
     const segment = this.#openSegment(first);
     if (segment instanceof AuditError) return segment;
-    const { written, error } = await segment.append(bytes);
+    const { written, error } = segment.append(bytes);
     const whole = written === bytes.length;
     segment.keep(whole ? written : 0, !whole);
     if (error !== undefined) return diskError(error);

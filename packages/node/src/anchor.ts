@@ -83,7 +83,7 @@ export class Anchor implements Disposable {
   #remove(name: string, left: { entries: number }, depth: number): void {
     if (--left.entries < 0 || depth < 0) throw new NodeError("unsafe-folder", `'${name}' holds too much to be removed`);
     const path = this.#child(name);
-    const found = ifThere(() => lstatSync(path));
+    const found = lstatSync(path, { throwIfNoEntry: false });
     if (found === undefined) return;
     if (!found.isDirectory()) {
       ifThere(() => unlinkSync(path));

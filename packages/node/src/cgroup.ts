@@ -1,9 +1,9 @@
-import { mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode } from "@exai/base";
 import { NodeError } from "./errors.ts";
-import { ifThere } from "./files.ts";
+import { ifThere, isThere, readIfThere } from "./files.ts";
 import { kernelTree } from "./floor/tree.ts";
 
 /** Where cgroup v2 is mounted; undefined on a host without. Next to v1 it is there with no controllers. */
@@ -41,15 +41,13 @@ export function makeCgroup(folder: string): void {
       passControllersDown(parent);
     }
     // An operator's own stays.
-    const weight = ifThere(() => readFileSync(`${stack}/cpu.weight`, "utf8"));
+    const weight = readIfThere(`${stack}/cpu.weight`);
     if (weight?.trim() === kernelsWeight) set(stack, "cpu.weight", guestsWeight);
     mkdirSync(folder, { recursive: true });
   } catch (cause) {
     throw new NodeError("cgroup-failed", `the cgroup ${folder} can't be made`, { cause });
   }
 }
-
-export const hasCgroup = (folder: string): boolean => ifThere(() => statSync(folder)) !== undefined;
 
 /** One by one: a controller that can't be passed down (v1 holds it, a container keeps it) is then reported as missing. */
 function passControllersDown(folder: string): void {
@@ -75,12 +73,13 @@ export function limitCgroup(folder: string, limits: CgroupLimits, volumesMib = 0
 }
 
 function set(folder: string, file: string, value: number | string): void {
-  ifThere(() => statSync(`${folder}/${file}`) && writeFileSync(`${folder}/${file}`, String(value)));
+  const path = `${folder}/${file}`;
+  if (isThere(path)) ifThere(() => writeFileSync(path, String(value)));
 }
 
 /** What this host can't hold, in words. Processes are bounded by RLIMIT_NPROC of the VM's own uid in any case. */
 export function notEnforced(folder: string | null): string[] {
-  const has = (file: string) => folder !== null && ifThere(() => statSync(`${folder}/${file}`)) !== undefined;
+  const has = (file: string) => folder !== null && isThere(`${folder}/${file}`);
   return [...(has("memory.max") ? [] : ["memory limit"]), ...(has("cpu.max") ? [] : ["cpu limit"])];
 }
 

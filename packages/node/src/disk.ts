@@ -1,7 +1,7 @@
-import { chmodSync, chownSync, closeSync, openSync, renameSync, rmSync, statSync, truncateSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, openSync, renameSync, rmSync, truncateSync } from "node:fs";
 import { NodeError } from "./errors.ts";
 import { run } from "./exec.ts";
-import { ifThere } from "./files.ts";
+import { isThere } from "./files.ts";
 import { fullDisk, tellsOfFullDisk } from "./full-disk.ts";
 import type { TenantRecord } from "./records.ts";
 
@@ -14,11 +14,9 @@ const mke2fsOptions = [
   ...["-E", "lazy_journal_init=1", "-O", "^resize_inode"],
 ];
 
-export const hasDisk = (path: string): boolean => ifThere(() => statSync(path)) !== undefined;
-
 /** Makes `overlay.ext4`, sparse, for the VM's uid alone. It has its name only when it is complete. */
 export async function makeDisk(path: string, record: TenantRecord): Promise<void> {
-  if (hasDisk(path)) return;
+  if (isThere(path)) return;
   const fresh = `${path}.new`;
   rmSync(fresh, { force: true });
   try {

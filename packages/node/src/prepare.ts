@@ -1,7 +1,7 @@
-import { hasCgroup, makeCgroup } from "./cgroup.ts";
+import { makeCgroup } from "./cgroup.ts";
 import type { VmContext } from "./context.ts";
-import { hasDisk, makeDisk } from "./disk.ts";
-import { syncAll } from "./files.ts";
+import { makeDisk } from "./disk.ts";
+import { isThere, syncAll } from "./files.ts";
 import { addNetns, hasNetns } from "./netns.ts";
 
 /** Everything that a VMM needs to exist. Each part looks first what is there, so a repeated call finishes a broken one. */
@@ -12,10 +12,10 @@ export async function prepare(vm: VmContext): Promise<void> {
     addNetns(vm.config.launcher, vm.place.netns).then(() => vm.afterStep("netns")),
     makeDisk(vm.paths.disk, vm.record).then(() => vm.afterStep("disk")),
     makeGroup(vm),
-    syncAll([vm.paths.tenant, vm.paths.folder, vm.config.vmsFolder]),
+    syncAll([vm.paths.tenant, vm.config.vmsFolder]),
   ]);
   for (const part of parts) if (part.status === "rejected") throw part.reason;
-  await syncAll([vm.paths.folder]); // the disk has its name now
+  await syncAll([vm.paths.folder]); // record and disk have their names now
 }
 
 async function makeGroup(vm: VmContext): Promise<void> {
@@ -25,4 +25,4 @@ async function makeGroup(vm: VmContext): Promise<void> {
 
 /** False also after a reboot, which takes namespaces and cgroups. */
 export const isPrepared = (vm: VmContext): boolean =>
-  hasDisk(vm.paths.disk) && hasNetns(vm.place.netns) && (vm.place.cgroup === null || hasCgroup(vm.place.cgroup));
+  isThere(vm.paths.disk) && hasNetns(vm.place.netns) && (vm.place.cgroup === null || isThere(vm.place.cgroup));

@@ -1,6 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { errorCode } from "@exai/base";
-import { ifThere } from "../files.ts";
+import { ifThere, isThere, readIfThere } from "../files.ts";
 
 /** Control groups as the kernel shows them; tests give a fake. */
 export interface CgroupTree {
@@ -16,7 +16,7 @@ export interface CgroupTree {
 }
 
 export const kernelTree: CgroupTree = {
-  read: (file) => ifThere(() => readFileSync(file, "utf8").trim()),
+  read: (file) => readIfThere(file)?.trim(),
   // To write nothing is no system call at all: the line feed empties a set.
   write: (file, value) => writeFileSync(file, `${value}\n`),
   make: (folder) => void mkdirSync(folder, { recursive: true }),
@@ -29,8 +29,9 @@ export const kernelTree: CgroupTree = {
     }
     return true;
   },
-  children: (folder) =>
-    (ifThere(() => readdirSync(folder, { withFileTypes: true })) ?? [])
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name),
+  children(folder) {
+    if (!isThere(folder)) return [];
+    const entries = ifThere(() => readdirSync(folder, { withFileTypes: true })) ?? [];
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  },
 };
