@@ -217,8 +217,9 @@ describe("a VMM that takes more than was asked for it", () => {
     await using driver = await firecrackerDriver();
     const vm = await driver.launch(size);
     const { cgroup } = lookAt(driver, vm);
-    // Root's, whom RLIMIT_NPROC does not bind: this is the group's limit alone.
-    const each = `read n < ${cgroup}/pids.current; echo $n >&2; sleep 10 2>/dev/null & i=$((i+1))`;
+    // Root's, whom RLIMIT_NPROC does not bind: this is the group's limit alone. They stay until the group is removed, however
+    // long a slow host takes to make them.
+    const each = `read n < ${cgroup}/pids.current; echo $n >&2; sleep 600 2>/dev/null & i=$((i+1))`;
     const bomb = `echo 0 > ${cgroup}/shared/cgroup.procs; i=0; while [ $i -lt 200 ]; do ${each}; done`;
     const stdio: ["ignore", "ignore", "pipe"] = ["ignore", "ignore", "pipe"];
     const { stderr } = spawnSync("sh", ["-c", bomb], { encoding: "utf8", stdio });

@@ -70,7 +70,8 @@ fn answer(request: &Request) -> Value {
     }
 }
 
-/// Those that change nothing of their process but what is the thread's own, print nothing, and bound their own time.
+/// Those that change nothing of their process but what is the thread's own, print nothing, and wait for nobody but the kernel or
+/// bound their own time: a `timeout_ms` does not reach them.
 fn own(Request { file, args, .. }: &Request) -> Option<Result<(), Failure>> {
     if std::env::args().next().as_ref() != Some(file) {
         return None;

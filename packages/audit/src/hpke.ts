@@ -47,8 +47,8 @@ const labeledExtract = (suite: Buffer, label: string, ikm: Uint8Array): Buffer =
     .digest();
 
 /**
- * LabeledExpand of what LabeledExtract gives, in OpenSSL's one call: two HMACs cost twice as much. Secrets go in as keys: Node asks
- * of bytes whether they are one by an exception that it catches, which costs more than the call.
+ * LabeledExpand of what LabeledExtract gives, in OpenSSL's one call: two HMACs cost twice as much. What may be a key object is
+ * one: Node asks of bytes whether they are by an exception that it catches, which costs more than the call.
  */
 function labeledHkdf(
   suite: Buffer,

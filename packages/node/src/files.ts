@@ -29,7 +29,10 @@ export async function syncAll(paths: readonly string[]): Promise<void> {
   );
 }
 
-/** Asked first where the answer is often no: an exception, with its stack, costs ten times as much. */
+/**
+ * Asked first where the answer is often no: an exception, with its stack, costs ten times as much. Below what is no folder (ENOTDIR)
+ * there is nothing.
+ */
 export const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
 
 /** The content, or undefined when there is no such file. */

@@ -20,8 +20,9 @@ export class Vms {
     this.#config = config;
     this.#lastUid = config.vmUids.first - 1;
     mkdirSync(config.vmsFolder, { recursive: true, mode: 0o711 });
-    for (const name of readdirSync(config.vmsFolder)) {
-      if (isId(name)) this.#load(name as WorkspaceId);
+    // What is no folder is nobody's of ours, and stays.
+    for (const entry of readdirSync(config.vmsFolder, { withFileTypes: true })) {
+      if (entry.isDirectory() && isId(entry.name)) this.#load(entry.name as WorkspaceId);
     }
   }
 

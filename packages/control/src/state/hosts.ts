@@ -2,7 +2,6 @@ import type { DesiredWorkspace, Observation, PollRequest } from "@exai/api";
 import { type HostId, parseTenantId, parseWorkspaceId, type TenantId } from "@exai/base";
 import { sql } from "kysely";
 import type { HostLoad } from "../schedule.ts";
-import { keptByHost } from "./migrations.ts";
 import type { Tx } from "./record.ts";
 
 /** Wakes the host: its desired state has another version now. */
@@ -34,6 +33,9 @@ export async function versionOf(tx: Tx, host: HostId): Promise<number> {
   return row?.version ?? 0;
 }
 
+/** Of workspaces that their host has not reported as destroyed: in these words there is an index (migration 0002). */
+const keptByHost = sql<boolean>`(observed_phase is null or observed_phase <> 'destroyed')`;
+
 /** What one host should know of, and the version that this is. */
 export interface Desired {
   readonly version: number;
@@ -44,9 +46,7 @@ export interface Desired {
 export async function desiredOf(tx: Tx, host: HostId): Promise<Desired> {
   const rows = await tx
     .selectFrom("hosts")
-    .leftJoin("workspaces", (join) =>
-      join.onRef("workspaces.host", "=", "hosts.id").on(sql<boolean>`${sql.raw(keptByHost)}`),
-    )
+    .leftJoin("workspaces", (join) => join.onRef("workspaces.host", "=", "hosts.id").on(keptByHost))
     .leftJoin("intents", "intents.workspace", "workspaces.id")
     .select(["hosts.version", "workspaces.id", "workspaces.tenant", "workspaces.halt", "intents.jws"])
     .where("hosts.id", "=", host)
@@ -105,7 +105,7 @@ export async function observe(tx: Tx, host: HostId, said: readonly Observation[]
       .where("id", "=", each.workspace)
       .where("host", "=", host)
       .where((eb) => eb.or([eb("observed", "is", null), eb("observed", "<>", observed)]))
-      .where(sql<boolean>`${sql.raw(keptByHost)}`)
+      .where(keptByHost)
       .returning("id")
       .executeTakeFirst();
     if (row !== undefined) changed.push(row.id);

@@ -4,10 +4,10 @@ import { ControlError } from "../errors.ts";
 
 export type DialectName = "sqlite" | "postgresql";
 
-/** Of workspaces that a host has not reported as destroyed; an index on a part is used by who says the same words, so others need a migration. */
-export const keptByHost = "(observed_phase is null or observed_phase <> 'destroyed')";
-
-/** Embedded, in order of their names; one that was released is never changed. */
+/**
+ * Embedded, in order of their names; one that was released is never changed. SQLite takes each statement by itself: all but
+ * the first migration, which finds an empty file, must take being begun again.
+ */
 const migrations: Record<string, (dialect: DialectName) => readonly string[]> = {
   "0001-first": (dialect) => {
     // SQLite's INTEGER has 64 bits; without STRICT it would take a text where a number belongs.
@@ -40,9 +40,11 @@ const migrations: Record<string, (dialect: DialectName) => readonly string[]> = 
   },
   // What is destroyed is remembered for a week: neither a creation nor a poll may cost the more for it.
   "0002-live": () => [
-    "create index workspaces_live on workspaces (host, memory_mib) where ended_at is null",
-    `create index workspaces_kept on workspaces (host, created_at, id) where ${keptByHost}`,
-    "drop index workspaces_host",
+    "create index if not exists workspaces_live on workspaces (host, memory_mib) where ended_at is null",
+    // In the words of `keptByHost`: whoever asks in others does not get this index.
+    `create index if not exists workspaces_kept on workspaces (host, created_at, id)
+      where (observed_phase is null or observed_phase <> 'destroyed')`,
+    "drop index if exists workspaces_host",
   ],
 };
 

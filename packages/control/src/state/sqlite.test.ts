@@ -29,6 +29,19 @@ test("a commit is on the disk when it returns, references hold, and types are ke
   await expect(open.db.insertInto("hosts").values(wrong).execute()).rejects.toThrow(/cannot store TEXT/);
 });
 
+test("a migration that was killed between two of its statements is begun again", async () => {
+  const file = join(folder, "begun.db");
+  await using _ = await openDatabase({ kind: "sqlite", file });
+  using plain = new DatabaseSync(file);
+  const indexes = () => plain.prepare("select name from sqlite_master where name like 'workspaces_%' order by 1").all();
+  const whole = indexes();
+  plain.exec("delete from kysely_migration where name = '0002-live'");
+  plain.exec("drop index workspaces_kept");
+  plain.exec("create index workspaces_host on workspaces (host)");
+  await using _again = await openDatabase({ kind: "sqlite", file });
+  expect(indexes()).toEqual(whole);
+});
+
 test("neither a creation nor a poll reads what is destroyed", async () => {
   const file = join(folder, "plans.db");
   await using open = await openDatabase({ kind: "sqlite", file });

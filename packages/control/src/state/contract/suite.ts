@@ -128,16 +128,13 @@ export function storeContract(name: string, config: () => Config): void {
 
     test("a host gets at most 64 intents of a workspace: the creation and the newest", async () => {
       const id = await create();
-      const first = (await listed(id))?.intents[0];
-      let last = "";
+      const sent = [...((await listed(id))?.intents ?? [])];
       for (let n = 0; n < 70; n++) {
         const next = await intent(acme, id, n % 2 ? "start" : "stop");
-        last = next.jws;
+        sent.push(next.jws);
         await store.append(callOf(), next);
       }
-      const kept = (await listed(id))?.intents ?? [];
-      expect(kept).toHaveLength(64);
-      expect([kept[0], kept.at(-1)]).toEqual([first, last]);
+      expect((await listed(id))?.intents).toEqual([sent[0], ...sent.slice(-63)]);
     });
 
     test("a host speaks of its own workspaces only, and destroyed is its last word", async () => {
