@@ -14,8 +14,8 @@ import { keptFolder } from "../where.ts";
 
 /**
  * What a guest gets done while others compute: processes of the host that never wait. Each of five rounds goes through the
- * numbers of neighbours in turns of a second, so that what else this machine does meanwhile meets all alike; the median of
- * the rounds' ratios counts.
+ * numbers of neighbours in turns of half a second, there and back, so that what else this machine does meanwhile meets all
+ * alike: by itself it gets faster and slower by a third within seconds. The median of the rounds' ratios counts.
  *
  * The nested host has three processors, but what is below has two: everybody's (0) is busy in each turn, also in those
  * without neighbours, since two busy emulated processors may slow each other down where only one is real. The guest's is 2.
@@ -25,8 +25,8 @@ import { keptFolder } from "../where.ts";
  * counts it: what the floor is about, without what happens below.
  */
 const rounds = 5;
-const turns = 4;
-const turnMs = 1_000;
+const turns = 12;
+const turnMs = 500;
 const size = { cpus: 1, memoryMib: 128, diskMib: 64 };
 
 interface Gained {
@@ -74,7 +74,7 @@ async function measure(guest: GuestSession, pid: number, into: readonly string[]
   for (let round = 0; round < rounds; round++) {
     const gained: Record<number, Gained> = {};
     for (let turn = 0; turn < turns; turn++) {
-      for (const count of counts) {
+      for (const count of turn % 2 === 0 ? counts : counts.toReversed()) {
         await using _busy = busy(count, into);
         const sum = gained[count] ?? { loops: 0, ms: 0, ranNs: 0, waitedNs: 0 };
         const [ran, waited] = schedstat(pid);
