@@ -39,6 +39,14 @@ test("whose it is survives; a claim without a record does not", () => {
   expect(existsSync(join(root, "vms", torn))).toBe(false);
 });
 
+test("what is no folder of a workspace's is left where it is, whatever its name", () => {
+  open();
+  const file = join(root, "vms", newWorkspaceId());
+  writeFileSync(file, "an operator's");
+  expect(open().all()).toEqual([]);
+  expect(existsSync(file)).toBe(true);
+});
+
 test("no two VMs ever have one uid, whatever comes and goes and restarts", async () => {
   const step = fc.record({ what: fc.constantFrom("claim", "forget", "restart"), which: fc.nat(5) });
   await fc.assert(
