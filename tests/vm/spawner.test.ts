@@ -1,11 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync, readlinkSync, statfsSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { launcherPath } from "../../packages/host/src/supervisor/launcher-path.ts";
+import { hasNetns } from "../../packages/node/src/netns.ts";
 import { Spawner } from "../../packages/node/src/spawner.ts";
-
-// linux/magic.h
-const nsfsMagic = 0x6e736673;
 
 let child: ChildProcess;
 let spawner: Spawner;
@@ -54,7 +52,7 @@ test("its own short commands need no process, and what they unshare the next pro
   const faults = childFaults();
   try {
     expect(await own("netns-add", name)).toEqual({ id: 1, code: 0, late: false, stdout: "", stderr: "" });
-    expect(statfsSync(`/run/netns/${name}`).type).toBe(nsfsMagic);
+    expect(hasNetns(`/run/netns/${name}`)).toBe(true);
     expect(network()).toBe(before);
     expect(childFaults()).toBe(faults);
     expect((await sh("readlink /proc/self/ns/net"))?.stdout.trim()).toBe(before);

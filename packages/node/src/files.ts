@@ -1,4 +1,15 @@
-import { closeSync, fsync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  type Dirent,
+  fsync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { promisify } from "node:util";
 import { errorCode } from "@exai/base";
 
@@ -38,6 +49,11 @@ export const isThere = (path: string): boolean => statSync(path, { throwIfNoEntr
 /** The content, or undefined when there is no such file. */
 export function readIfThere(path: string): string | undefined {
   return isThere(path) ? ifThere(() => readFileSync(path, "utf8")) : undefined;
+}
+
+/** What is in a folder; nothing when there is no such folder. */
+export function listIfThere(folder: string): Dirent[] {
+  return (isThere(folder) ? ifThere(() => readdirSync(folder, { withFileTypes: true })) : undefined) ?? [];
 }
 
 /** Undefined when what it works on does not exist (ENOENT) or is a process that has ended (ESRCH). */

@@ -1,6 +1,6 @@
-import { mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { errorCode } from "@exai/base";
-import { ifThere, isThere, readIfThere } from "../files.ts";
+import { listIfThere, readIfThere } from "../files.ts";
 
 /** Control groups as the kernel shows them; tests give a fake. */
 export interface CgroupTree {
@@ -29,9 +29,8 @@ export const kernelTree: CgroupTree = {
     }
     return true;
   },
-  children(folder) {
-    if (!isThere(folder)) return [];
-    const entries = ifThere(() => readdirSync(folder, { withFileTypes: true })) ?? [];
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  },
+  children: (folder) =>
+    listIfThere(folder)
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name),
 };

@@ -1,9 +1,9 @@
-import { readdirSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type SnapshotRecord, snapshotRecord } from "@exai/api/host";
 import { isId, type LifetimeId } from "@exai/base";
 import type { VmContext } from "../context.ts";
-import { ifThere, isThere, replaceFile } from "../files.ts";
+import { ifThere, listIfThere, replaceFile } from "../files.ts";
 import { readRecord, unlessTorn } from "../records.ts";
 
 /** Volumes as they are on disk and in the kernel: nothing here makes or removes one. */
@@ -22,8 +22,7 @@ export const writeVolume = (vm: VmContext, lifetime: LifetimeId, record: Snapsho
   replaceFile(volumePaths(vm, lifetime).record, `${JSON.stringify(record)}\n`, 0o600);
 
 export function volumesOf(vm: Pick<VmContext, "paths">): LifetimeId[] {
-  if (!isThere(vm.paths.volumes)) return [];
-  const names = ifThere(() => readdirSync(vm.paths.volumes)) ?? [];
+  const names = listIfThere(vm.paths.volumes).map(({ name }) => name);
   return names.filter((name): name is LifetimeId => isId(name));
 }
 
