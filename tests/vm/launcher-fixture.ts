@@ -122,14 +122,19 @@ export class LauncherFixture implements AsyncDisposable {
   }
 }
 
-/** Polls until there is an answer; undefined after the time. */
+/**
+ * Polls until there is an answer; undefined after so many looks as this time has room for. A machine that stands still for a
+ * while is no reason to give up: it costs one look.
+ */
 export async function until<T>(look: () => T | undefined | false, timeoutMs = 10_000): Promise<T | undefined> {
-  for (const endMs = Date.now() + timeoutMs; ; await sleep(10)) {
+  for (let left = Math.ceil(timeoutMs / lookMs); ; left--) {
     const found = look();
     if (found !== undefined && found !== false) return found;
-    if (Date.now() > endMs) return undefined;
+    if (left <= 0) return undefined;
+    await sleep(lookMs);
   }
 }
+const lookMs = 10;
 
 export const processExists = (pid: number): boolean => {
   try {

@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -62,6 +62,16 @@ test("killed at any moment, the agent leaves what a repeated call brings to the 
     expect(qemus(status.uid ?? 0)).toEqual([]);
     expect(host.leftovers()).toEqual([]);
   }
+});
+
+test("what a broker left in place of its socket keeps no agent from starting", async () => {
+  await using host = new HostFixture();
+  const path = join(host.config.runFolder, "node", host.tenants[0], "node.sock");
+  mkdirSync(join(path, "in", "the", "way"), { recursive: true });
+  await using agent = new AgentProcess(host);
+  await agent.serving();
+  using client = createIpcClient(agent.socket, nodeContract);
+  expect(await client.call("list", {})).toEqual({ vms: [] });
 });
 
 test("the socket is the broker's alone, and a link in its folder is not followed", async () => {

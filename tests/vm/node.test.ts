@@ -63,6 +63,23 @@ test("a VM from its disk to nothing", async () => {
   expect(await calls.list({}, never)).toEqual({ vms: [] });
 });
 
+test("what VMMs say of their devices goes to their tenant alone, and only what Firecracker itself has said", async () => {
+  await using host = new HostFixture();
+  const agent = host.agent();
+  const [mine, theirs] = host.tenants.map((tenant) => agent.handlers(tenant));
+  if (mine === undefined || theirs === undefined) throw new Error("two tenants");
+  const { workspace } = await running(mine);
+  const folder = join(host.config.vmsFolder, workspace);
+  const launch = JSON.parse(readFileSync(join(folder, "launch.json"), "utf8"));
+  writeFileSync(join(folder, "metrics.json"), '{"utc_timestamp_ms":1,"block":{"event_fails":2}}\n');
+  // A workspace that an earlier start ran under Firecracker.
+  expect(await mine.devices({}, never)).toEqual({ reports: [], more: 0 });
+  launch.machine.vmm = "firecracker";
+  writeFileSync(join(folder, "launch.json"), JSON.stringify(launch));
+  expect(await mine.devices({}, never)).toMatchObject({ reports: [{ workspace, failed: { disk: 2 } }], more: 0 });
+  expect(await theirs.devices({}, never)).toEqual({ reports: [], more: 0 });
+});
+
 test("a repeated step answers as the first did, and a lifetime runs once", async () => {
   await using host = new HostFixture();
   const calls = host.agent().handlers(host.tenants[0]);

@@ -142,6 +142,35 @@ test("what is out of order is refused with a reason", async () => {
   expect(host.leftovers()).toEqual([]);
 });
 
+test("a snapshot that was checked stays what it is until it is loaded", async () => {
+  await using host = new HostFixture();
+  const happened: string[] = [];
+  const first = stepsOf(host.agent(), host.tenants[0]);
+  const source = await started(first);
+  const ref = await saved(host, first, source);
+  await first.sealSnapshot(ref);
+  let dropped: Promise<unknown> = Promise.resolve();
+  const agent = host.agent((step) => {
+    happened.push(step);
+    // Now it has been checked, and the launcher has not begun.
+    if (step === "launch record") dropped = node.dropVolume(ref).then(() => happened.push("dropped"));
+  });
+  const node = stepsOf(agent, host.tenants[0]);
+  const clone = newWorkspaceId();
+  await node.prepare({ workspace: clone, diskMib: 64 });
+  await node.launch(launchRequest(clone, ref));
+  await dropped;
+  expect(happened.indexOf("launcher")).toBeGreaterThan(0);
+  expect(happened.indexOf("dropped")).toBeGreaterThan(happened.indexOf("launcher"));
+  // Each from a snapshot of the other, at once: neither waits for ever.
+  const both = [source, clone].map((workspace, at) =>
+    node.launch(launchRequest(workspace, { workspace: at === 0 ? clone : source, lifetime: ref.lifetime })),
+  );
+  expect((await Promise.allSettled(both)).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  for (const workspace of [source, clone]) await node.remove({ workspace });
+  expect(host.leftovers()).toEqual([]);
+});
+
 test("volumes that are made at once are promised once", async () => {
   await using host = new HostFixture();
   const node = stepsOf(host.agent(), host.tenants[0]);

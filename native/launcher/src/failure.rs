@@ -82,6 +82,11 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.step as u8)
     }
+
+    /// How a command tells of it on standard error.
+    pub fn line(&self) -> String {
+        format!("exai-launcher: {self}\n")
+    }
 }
 
 impl fmt::Display for Failure {

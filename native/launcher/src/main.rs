@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("exai-launcher: {failure}");
+            eprint!("{}", failure.line());
             failure.exit_code()
         }
     }

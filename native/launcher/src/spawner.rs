@@ -55,11 +55,8 @@ pub fn serve() -> Result<ExitCode, Failure> {
 
 fn answer(request: &Request) -> Value {
     if let Some(outcome) = own(request) {
-        // As `main` tells it.
-        let (code, stderr) = outcome.map_or_else(
-            |failure| (failure.step as u8, format!("exai-launcher: {failure}\n")),
-            |()| (0, String::new()),
-        );
+        let (code, stderr) =
+            outcome.map_or_else(|failure| (failure.step as u8, failure.line()), |()| (0, String::new()));
         return json!({ "id": request.id, "code": code, "late": false, "stdout": "", "stderr": stderr });
     }
     match run(request) {

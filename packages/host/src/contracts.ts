@@ -1,5 +1,5 @@
 import { observedPhase, workspaceId } from "@exai/api";
-import { doctorSummary, floorState } from "@exai/api/host";
+import { deviceReports, doctorSummary, floorState } from "@exai/api/host";
 import { z } from "zod";
 
 const none = z.strictObject({});
@@ -24,6 +24,8 @@ export const brokerContract = {
       /** Absent while the node agent does not answer. */
       floor: floorState.optional(),
       workspaces: z.array(hostedWorkspace).max(10_000),
+      /** A VMM's own word. */
+      devices: deviceReports,
     }),
   },
   /** Stops every microVM (guests power off, disks stay); they run again when the stack does. */

@@ -41,7 +41,7 @@ export function createIpcClient<C extends Contract>(path: string, contract: C): 
     });
     opened.on("data", (chunk) => {
       try {
-        for (const value of reader.push(chunk)) {
+        for (const { value } of reader.push(chunk)) {
           const frame = asResponse(value);
           waiting.get(frame.id)?.settle(frame);
         }

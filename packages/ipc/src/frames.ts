@@ -15,13 +15,18 @@ export type ResponseFrame =
 
 export const encodeFrame = (frame: RequestFrame | ResponseFrame): string => `${JSON.stringify(frame)}\n`;
 
+export interface Line {
+  readonly value: unknown;
+  readonly bytes: number;
+}
+
 /** Cuts a byte stream into JSON lines, with a bound on what is kept. */
 export class FrameReader {
   #kept: Buffer[] = [];
   #keptBytes = 0;
 
   /** @throws IpcError `bad-frame` when a line is too long or is not JSON */
-  *push(chunk: Buffer): Generator<unknown> {
+  *push(chunk: Buffer): Generator<Line> {
     let from = 0;
     for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, from)) {
       const line = Buffer.concat([...this.#kept, chunk.subarray(from, at)]);
@@ -29,7 +34,7 @@ export class FrameReader {
       this.#keptBytes = 0;
       from = at + 1;
       if (line.length > maxFrameBytes) throw new IpcError("bad-frame", "a line is too long");
-      yield parseJson(line);
+      yield { value: parseJson(line), bytes: line.length };
     }
     if (from === chunk.length) return;
     this.#kept.push(chunk.subarray(from));

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createIpcClient, type IpcError, maxFrameBytes, serveIpc } from "./index.ts";
 
@@ -86,6 +87,57 @@ describe("ipc", () => {
   it("cuts off a peer that breaks the framing or sends without end", async () => {
     expect((await raw("nonsense\n")).closed).toBe(true);
     expect((await raw(Buffer.alloc(maxFrameBytes + 2, "x"))).closed).toBe(true);
+  });
+
+  it("stops reading from a peer that asks and does not read, and answers all when it does", async () => {
+    const asked = 50_000;
+    const socket = connect(path);
+    socket.pause();
+    for (let id = 0; id < asked; id++) socket.write(`{"id":${id},"method":"echo","params":"not read yet"}\n`);
+    // What lies in the kernel's buffers is bounded, too: the most of it stays with who asked.
+    let before = -1;
+    for (let now = -2; now !== before; await sleep(200))
+      [before, now] = [now, socket.bytesWritten - socket.writableLength];
+    expect(socket.writableLength).toBeGreaterThan(1 << 20);
+    let answers = 0;
+    socket.on("data", (chunk: Buffer) => {
+      for (const byte of chunk) if (byte === 10) answers++;
+    });
+    socket.resume();
+    await expect.poll(() => answers, { timeout: 10_000 }).toBe(asked);
+    socket.destroy();
+  });
+
+  it("takes only so many bytes of requests that are not answered", async () => {
+    const large = "x".repeat(maxFrameBytes - 100);
+    // More than the number of requests alone would let wait.
+    await server[Symbol.asyncDispose]();
+    let waiting = 0;
+    server = await serveIpc({
+      path,
+      contract: { wait: contract.wait },
+      maxInFlight: 1000,
+      handlers: {
+        wait: (_, signal) => {
+          waiting++;
+          return new Promise((resolve) => signal.addEventListener("abort", () => resolve("")));
+        },
+      },
+    });
+    const socket = connect(path).on("error", () => undefined);
+    for (let id = 0; id < 100; id++) socket.write(`{"id":${id},"method":"wait","params":"${large}"}\n`);
+    await expect.poll(() => waiting, { timeout: 5000 }).toBeGreaterThanOrEqual(32);
+    await sleep(300);
+    expect(waiting).toBeLessThan(40);
+    socket.destroy();
+  });
+
+  it("takes only so many connections", async () => {
+    const sockets = Array.from({ length: 70 }, () => connect(path).on("error", () => undefined));
+    await expect.poll(() => sockets.filter(({ closed }) => closed).length).toBe(6);
+    for (const each of sockets) each.destroy();
+    using client = createIpcClient(path, contract);
+    await expect.poll(() => client.call("echo", "again").catch(() => "")).toBe("again");
   });
 
   it("tells a handler when its caller is gone", async () => {

@@ -2,7 +2,7 @@ import { lchownSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { describeError, errorCode } from "@exai/base";
 import { type Contract, type Handlers, IpcError } from "./contract.ts";
-import { asRequest, encodeFrame, FrameReader, type ResponseFrame } from "./frames.ts";
+import { asRequest, encodeFrame, FrameReader, type Line, maxFrameBytes, type ResponseFrame } from "./frames.ts";
 
 export interface IpcServerOptions<C extends Contract> {
   /** UNIX socket path; an old socket there is replaced. Who may connect is decided by the folder it lies in. */
@@ -11,17 +11,24 @@ export interface IpcServerOptions<C extends Contract> {
   handlers: Handlers<C>;
   /** Owner of the socket; its mode is 0600. */
   owner?: { uid: number; gid: number };
-  /** Requests at once over all connections; more wait in the socket's buffer. Default 64. */
+  /** Requests at once over all connections, until their answers have gone; more wait in the socket's buffer. Default 64. */
   maxInFlight?: number;
+  /** Connections at once; one more is closed at once. Default 64. */
+  maxConnections?: number;
   /** Called with an error that is not an answer to the peer (a broken frame, a failed write). */
   onError?: (error: unknown) => void;
 }
+
+/** Of requests that are not answered yet, over all connections; each connection may be amid a longest frame besides. */
+const maxInFlightBytes = 32 * maxFrameBytes;
 
 /** Serves a closed set of methods, one JSON line a request. A peer that breaks the framing is cut off. */
 export async function serveIpc<C extends Contract>(options: IpcServerOptions<C>): Promise<AsyncDisposable> {
   const sockets = new Set<Socket>();
   let inFlight = 0;
+  let inFlightBytes = 0;
   const limit = options.maxInFlight ?? 64;
+  const isFull = () => inFlight >= limit || inFlightBytes >= maxInFlightBytes;
   const server = createServer((socket) => {
     sockets.add(socket);
     const abort = new AbortController();
@@ -33,7 +40,7 @@ export async function serveIpc<C extends Contract>(options: IpcServerOptions<C>)
     });
     socket.on("data", (chunk) => {
       try {
-        for (const value of reader.push(chunk)) void answer(socket, value, abort.signal);
+        for (const line of reader.push(chunk)) void answer(socket, line, abort.signal);
       } catch (error) {
         options.onError?.(error);
         socket.destroy();
@@ -41,16 +48,23 @@ export async function serveIpc<C extends Contract>(options: IpcServerOptions<C>)
     });
   });
 
-  async function answer(socket: Socket, value: unknown, signal: AbortSignal): Promise<void> {
-    if (++inFlight >= limit) for (const each of sockets) each.pause();
+  server.maxConnections = options.maxConnections ?? 64;
+
+  async function answer(socket: Socket, { value, bytes }: Line, signal: AbortSignal): Promise<void> {
+    inFlight++;
+    inFlightBytes += bytes;
+    if (isFull()) for (const each of sockets) each.pause();
     try {
       const frame = await respond(value, signal);
-      if (socket.writable) socket.write(encodeFrame(frame));
+      // A peer that asks and never reads has its answers kept only as long as it is let ask.
+      if (socket.writable) await new Promise<void>((gone) => socket.write(encodeFrame(frame), () => gone()));
     } catch (error) {
       options.onError?.(error);
       socket.destroy();
     } finally {
-      if (--inFlight < limit) for (const each of sockets) each.resume();
+      inFlight--;
+      inFlightBytes -= bytes;
+      if (!isFull()) for (const each of sockets) each.resume();
     }
   }
 

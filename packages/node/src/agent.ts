@@ -1,16 +1,27 @@
-import type { FloorState, LaunchRequest, nodeContract, VmStatus } from "@exai/api/host";
+import { setImmediate } from "node:timers/promises";
+import {
+  type DeviceReport,
+  type DeviceReports,
+  type FloorState,
+  type LaunchRequest,
+  type nodeContract,
+  type VmStatus,
+  worstReports,
+} from "@exai/api/host";
 import { describeError, type TenantId, type WorkspaceId } from "@exai/base";
 import type { Handlers } from "@exai/ipc";
 import { awaitExit } from "./await-exit.ts";
 import { type NodeAgentOptions, type VmContext, vmContext } from "./context.ts";
+import { readDeviceReport } from "./device-report.ts";
 import { NodeError } from "./errors.ts";
 import { releaseFloor } from "./floor/vm-floor.ts";
 import { orFullDisk } from "./full-disk.ts";
 import { endVmm, kill } from "./kill.ts";
 import { launch } from "./launch.ts";
+import { vmPaths } from "./paths.ts";
 import type { Placer } from "./placer.ts";
 import { prepare } from "./prepare.ts";
-import type { TenantRecord } from "./records.ts";
+import { readLaunch, type TenantRecord } from "./records.ts";
 import { remove } from "./remove.ts";
 import { VolumePromises } from "./snapshot/promises.ts";
 import { gone, sealSnapshot } from "./snapshot/seal.ts";
@@ -18,6 +29,9 @@ import { attachVolume, dropVolume } from "./snapshot/volume.ts";
 import { removeSockets } from "./sockets.ts";
 import { inspect, statusOf } from "./state.ts";
 import { Vms } from "./vms.ts";
+
+/** Of one tenant's VMs. */
+const shownReports = 20;
 
 /** The closed set of privileged actions. Steps of one workspace never overlap. */
 export class NodeAgent {
@@ -35,6 +49,9 @@ export class NodeAgent {
 
   /** VMs of an earlier agent go on; what an ended one left is tidied. */
   adopt(): void {
+    for (const [workspace, error] of this.#vms.broken()) {
+      this.#options.logger.log("error", "a workspace is left alone", { workspace, error: describeError(error) });
+    }
     for (const [workspace, record] of this.#vms.all()) {
       try {
         const vm = this.#context(workspace, record);
@@ -62,8 +79,8 @@ export class NodeAgent {
             return statusOf(vm);
           }),
         ),
-      launch: (request) =>
-        this.#inTurn(request.workspace, async () => {
+      launch: async (request) =>
+        this.#inTurns(turnsOf(request, this.#source(tenant, request)), async () => {
           const vm = this.#must(tenant, request.workspace);
           await orFullDisk(() => launch(vm, request, this.#source(tenant, request)));
           return statusOf(vm);
@@ -98,6 +115,7 @@ export class NodeAgent {
         });
       },
       floor: async () => this.floor(),
+      devices: () => this.#devices(tenant),
       list: async () => ({ vms: this.#vms.of(tenant).map((workspace) => this.#status(tenant, workspace)) }),
     };
   }
@@ -117,6 +135,18 @@ export class NodeAgent {
   #status(tenant: TenantId, workspace: WorkspaceId): VmStatus {
     const vm = this.#find(tenant, workspace);
     return vm === undefined ? { workspace, state: "absent", notEnforced: [] } : statusOf(vm);
+  }
+
+  async #devices(tenant: TenantId): Promise<DeviceReports> {
+    const found: DeviceReport[] = [];
+    for (const workspace of this.#vms.of(tenant)) {
+      const paths = vmPaths(this.#options.config, workspace);
+      const launched = readLaunch(paths.launch)?.machine?.vmm;
+      const report = launched === "firecracker" ? readDeviceReport(workspace, paths.firecrackerMetrics) : undefined;
+      if (report !== undefined) found.push(report);
+      await setImmediate(); // however many there are, a kill comes in between
+    }
+    return worstReports(found, shownReports);
   }
 
   #must(tenant: TenantId, workspace: WorkspaceId): VmContext {
@@ -148,6 +178,13 @@ export class NodeAgent {
     return vmContext(this.#options, this.#placer, workspace, record);
   }
 
+  /** Always in one order, so that two of them never wait for each other. */
+  async #inTurns<T>(workspaces: readonly WorkspaceId[], work: () => Promise<T>): Promise<T> {
+    const [last, ...before] = [...new Set(workspaces)].toSorted().toReversed();
+    if (last === undefined) return work();
+    return this.#inTurns(before, () => this.#inTurn(last, work));
+  }
+
   async #inTurn<T>(workspace: WorkspaceId, work: () => Promise<T>): Promise<T> {
     const before = this.#queues.get(workspace) ?? Promise.resolve();
     const mine = before.then(work, work);
@@ -163,6 +200,10 @@ export class NodeAgent {
     }
   }
 }
+
+/** A snapshot that was checked stays what it is until the launcher has opened it: nothing happens to its workspace meanwhile. */
+const turnsOf = ({ workspace }: LaunchRequest, source: VmContext | undefined): WorkspaceId[] =>
+  source === undefined ? [workspace] : [workspace, source.workspace];
 
 /** What a VMM leaves that ended by itself. */
 async function tidy(vm: VmContext): Promise<void> {

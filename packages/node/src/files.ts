@@ -1,10 +1,12 @@
 import {
   closeSync,
   type Dirent,
+  fstatSync,
   fsync,
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -49,6 +51,19 @@ export const isThere = (path: string): boolean => statSync(path, { throwIfNoEntr
 /** The content, or undefined when there is no such file. */
 export function readIfThere(path: string): string | undefined {
   return isThere(path) ? ifThere(() => readFileSync(path, "utf8")) : undefined;
+}
+
+/** The end of a file, which may begin within a character; nothing when there is no such file. */
+export function readTail(path: string, bytes: number): string {
+  const fd = isThere(path) ? ifThere(() => openSync(path, "r")) : undefined;
+  if (fd === undefined) return "";
+  try {
+    const end = Buffer.alloc(bytes);
+    const from = Math.max(0, fstatSync(fd).size - bytes);
+    return end.subarray(0, readSync(fd, end, 0, bytes, from)).toString("utf8");
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** What is in a folder; nothing when there is no such folder. */

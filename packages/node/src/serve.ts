@@ -4,8 +4,11 @@ import { type NodeConfig, nodeContract } from "@exai/api/host";
 import { describeError, type Logger } from "@exai/base";
 import { serveIpc } from "@exai/ipc";
 import type { NodeAgent } from "./agent.ts";
+import { Anchor } from "./anchor.ts";
 
 const maxInFlight = 8192;
+/** The broker has one for each tenant, and for a moment a new one beside it. */
+const maxConnections = 8;
 
 /** One socket for each tenant, in a folder that only the broker can enter: who gets there is the identity. */
 export async function serveTenants(agent: NodeAgent, config: NodeConfig, logger: Logger): Promise<AsyncDisposable> {
@@ -23,9 +26,13 @@ export async function serveTenants(agent: NodeAgent, config: NodeConfig, logger:
         owner: config.broker,
         // A waiting call for each running VM is the rule; a kill must not queue up behind them.
         maxInFlight,
+        maxConnections,
         onError: (error) => logger.log("warn", "a connection broke", { tenant, error: describeError(error) }),
       }),
     );
+    // What the broker put in its place in its own folder must not keep everybody's agent from starting.
+    using own = Anchor.open(join(folder, tenant));
+    own.remove("node.sock");
     renameSync(staged, join(folder, tenant, "node.sock"));
   }
   return stack;

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { newTenantId, newWorkspaceId, type WorkspaceId } from "@exai/base";
@@ -37,6 +37,38 @@ test("whose it is survives; a claim without a record does not", () => {
   expect(again.find(newTenantId(), kept)).toBeUndefined();
   expect(again.of(tenant)).toEqual([kept]);
   expect(existsSync(join(root, "vms", torn))).toBe(false);
+});
+
+test("a record whose content a power cut took is none; its claim was never answered", () => {
+  const tenant = newTenantId();
+  for (const content of ["", "\0".repeat(90)]) {
+    const torn = newWorkspaceId();
+    mkdirSync(join(root, "vms", torn), { recursive: true });
+    writeFileSync(join(root, "vms", torn, "tenant.json"), content);
+    expect(open().find(tenant, torn)).toBeUndefined();
+    expect(existsSync(join(root, "vms", torn))).toBe(false);
+  }
+});
+
+test("one record that can't be read is in nobody else's way, and never passes for absent", () => {
+  const tenant = newTenantId();
+  const [kept, broken, next] = [newWorkspaceId(), newWorkspaceId(), newWorkspaceId()];
+  const before = open(2);
+  before.claim(tenant, kept, 64);
+  before.claim(tenant, broken, 64);
+  const folder = join(root, "vms", broken);
+  writeFileSync(join(folder, "overlay.ext4"), "a disk");
+  chownSync(join(folder, "overlay.ext4"), 5001, 5001);
+  writeFileSync(join(folder, "tenant.json"), '{"version":1,"tena');
+  const vms = open(2);
+  expect(vms.find(tenant, kept)).toMatchObject({ uid: 5000 });
+  expect(vms.broken()).toEqual([[broken, expect.objectContaining({ code: "broken-state" })]]);
+  for (const ask of [() => vms.find(tenant, broken), () => vms.claim(tenant, broken, 64)]) {
+    expect(ask).toThrow(expect.objectContaining({ code: "broken-state" }));
+  }
+  // Its uid is nobody's but its disk's.
+  expect(() => vms.claim(tenant, next, 64)).toThrow(expect.objectContaining({ code: "uids-exhausted" }));
+  expect(readFileSync(join(folder, "overlay.ext4"), "utf8")).toBe("a disk");
 });
 
 test("what is no folder of a workspace's is left where it is, whatever its name", () => {

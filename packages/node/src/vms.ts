@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import type { NodeConfig } from "@exai/api/host";
 import { isId, type TenantId, type WorkspaceId } from "@exai/base";
 import { NodeError } from "./errors.ts";
@@ -14,6 +14,8 @@ import { readTenant, type TenantRecord, writeTenant } from "./records.ts";
 export class Vms {
   readonly #config: Pick<NodeConfig, "vmsFolder" | "runFolder" | "vmUids">;
   readonly #records = new Map<WorkspaceId, TenantRecord>();
+  /** Whose record can't be read: kept for somebody to look at, in nobody's way. */
+  readonly #broken = new Map<WorkspaceId, { readonly error: NodeError; readonly uid: number | undefined }>();
   #lastUid: number;
 
   constructor(config: Pick<NodeConfig, "vmsFolder" | "runFolder" | "vmUids">) {
@@ -28,14 +30,29 @@ export class Vms {
 
   #load(workspace: WorkspaceId): void {
     const paths = vmPaths(this.#config, workspace);
-    const record = readTenant(paths.tenant);
-    // A claim or a removal that ended before or after its record: there is nothing in it.
-    if (record === undefined) rmSync(paths.folder, { recursive: true, force: true });
-    else this.#records.set(workspace, record);
+    try {
+      const record = readTenant(paths.tenant);
+      // A claim or a removal that ended before or after its record: there is nothing in it.
+      if (record === undefined) rmSync(paths.folder, { recursive: true, force: true });
+      else this.#records.set(workspace, record);
+    } catch (error) {
+      if (!(error instanceof NodeError)) throw error;
+      this.#broken.set(workspace, { error, uid: statSync(paths.disk, { throwIfNoEntry: false })?.uid });
+    }
   }
 
-  /** The record, if it is this tenant's; another tenant's is answered as if there were none. */
+  /** Workspaces that this host holds and can't say whose they are. */
+  broken(): [WorkspaceId, NodeError][] {
+    return [...this.#broken].map(([workspace, { error }]) => [workspace, error]);
+  }
+
+  /**
+   * The record, if it is this tenant's; another tenant's is answered as if there were none.
+   * @throws NodeError `broken-state` when it can't be read: nothing of it may pass for absent, or for destroyed
+   */
   find(tenant: TenantId, workspace: WorkspaceId): TenantRecord | undefined {
+    const broken = this.#broken.get(workspace);
+    if (broken !== undefined) throw broken.error;
     const record = this.#records.get(workspace);
     return record?.tenant === tenant ? record : undefined;
   }
@@ -61,7 +78,7 @@ export class Vms {
       if (mine.diskMib === diskMib) return mine;
       throw new NodeError("disk-size", `the workspace has a disk of ${mine.diskMib} MiB, not of ${diskMib}`);
     }
-    for (const other of this.#records.keys()) {
+    for (const other of [...this.#records.keys(), ...this.#broken.keys()]) {
       if (shortName(other) !== shortName(workspace)) continue;
       throw new NodeError("name-taken", `the name '${shortName(workspace)}' is taken on this host; use another id`);
     }
@@ -82,7 +99,8 @@ export class Vms {
   /** Goes round the range, so that a uid rests as long as possible before it comes again. */
   #freeUid(): number {
     const { first, count } = this.#config.vmUids;
-    const taken = new Set([...this.#records.values()].map((record) => record.uid));
+    const held = [...this.#records.values(), ...this.#broken.values()];
+    const taken = new Set(held.map(({ uid }) => uid));
     for (let step = 1; step <= count; step++) {
       const uid = first + ((this.#lastUid - first + step + count) % count);
       if (taken.has(uid)) continue;

@@ -91,6 +91,7 @@ export class HostDouble implements AsyncDisposable {
       sealSnapshot: async () => noSnapshots(),
       dropVolume: async () => noSnapshots(),
       floor: async () => ({ enforced: false as const, why: "a double" }),
+      devices: async () => ({ reports: [], more: 0 }),
       list: async () => ({ vms: [...this.#vms.values()].map((vm) => vm.status) }),
     };
   }

@@ -50,6 +50,35 @@ export const firecrackerAnswers = {
   }),
 } as const;
 
+/**
+ * One line of its metrics, as far as we look at it: counts since the line before, but for `seccomp`, which counts from the
+ * start (src/vmm/src/logger/metrics.rs and the devices' metrics.rs of 1.12). What another version lacks counts as 0.
+ */
+const count = z.int().min(0).default(0);
+export const firecrackerMetrics = z.object({
+  utc_timestamp_ms: z.int().min(0),
+  block: z
+    .object({
+      rate_limiter_throttled_events: count,
+      execute_fails: count,
+      invalid_reqs_count: count,
+      event_fails: count,
+    })
+    .prefault({}),
+  entropy: z.object({ entropy_rate_limiter_throttled: count, entropy_event_fails: count }).prefault({}),
+  vsock: z
+    .object({
+      rx_queue_event_fails: count,
+      tx_queue_event_fails: count,
+      ev_queue_event_fails: count,
+      muxer_event_fails: count,
+    })
+    .prefault({}),
+  balloon: z.object({ event_fails: count }).prefault({}),
+  seccomp: z.object({ num_faults: count }).prefault({}),
+  logger: z.object({ missed_log_count: count }).prefault({}),
+});
+
 const path = z.string().regex(/^\/[\w./-]{1,100}$/);
 /** Body of `PUT /snapshot/create`. */
 export const firecrackerSnapshot = z.strictObject({

@@ -11,6 +11,7 @@ export {
 } from "./anchors.ts";
 export { type ChannelConfig, channelConfig, channelContract } from "./channel.ts";
 export { type ControlConfig, controlConfig, type NodeConfig, nodeConfig } from "./config.ts";
+export { type DeviceReport, type DeviceReports, deviceReport, deviceReports, worstReports } from "./device-report.ts";
 export {
   type DoctorCheckId,
   type DoctorMode,
@@ -29,6 +30,7 @@ export {
   firecrackerAnswers,
   firecrackerConfig,
   firecrackerLoad,
+  firecrackerMetrics,
   firecrackerSnapshot,
 } from "./firecracker.ts";
 export {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { lifetimeId, sha256Hex, workspaceId } from "../ids.ts";
 import { limits } from "../limits.ts";
+import { deviceReports } from "./device-report.ts";
 import { snapshotRecord, snapshotRef } from "./snapshot.ts";
 
 /**
@@ -124,5 +125,7 @@ export const nodeContract = {
   remove: { request: one, response: none },
   /** Whether each virtual CPU has a core of its own here, and how many cores there are for them, taken ones among them. */
   floor: { request: none, response: floorState },
+  /** What the tenant's VMMs last wrote of their devices, where there is something to look at. */
+  devices: { request: none, response: deviceReports },
   list: { request: none, response: z.strictObject({ vms: z.array(vmStatus).max(10_000) }) },
 } as const;

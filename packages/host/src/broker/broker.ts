@@ -1,5 +1,5 @@
 import type { DesiredWorkspace, IntentClaims, Observation } from "@exai/api";
-import { channelContract, type FloorState, nodeContract } from "@exai/api/host";
+import { channelContract, type DeviceReports, type FloorState, nodeContract, worstReports } from "@exai/api/host";
 import { type Clock, describeError, type Logger, type TenantId, Trickle, type WorkspaceId } from "@exai/base";
 import { createIpcClient, type IpcClient } from "@exai/ipc";
 import type { Accelerator, VerifiedImage } from "@exai/machine";
@@ -33,6 +33,9 @@ interface Tenant {
   readonly channel: IpcClient<typeof channelContract>;
   readonly audit: TenantAudit;
 }
+
+/** In one answer to the supervisor. */
+const shownReports = 1000;
 
 /** What this host holds, and how it takes what the control plane hands over. docs/internals/broker.md has the table. */
 export class Broker {
@@ -81,6 +84,19 @@ export class Broker {
   async floor(): Promise<FloorState | undefined> {
     const [tenant] = this.#tenants.values();
     return tenant?.node.call("floor", {}, { timeoutMs: 1_000 }).catch(() => undefined);
+  }
+
+  /** What VMMs say of their devices, where there is something to look at; nothing of a tenant whose call is not answered. */
+  async devices(): Promise<DeviceReports> {
+    const none: DeviceReports = { reports: [], more: 0 };
+    const all = await Promise.all(
+      [...this.#tenants.values()].map(({ node }) => node.call("devices", {}, { timeoutMs: 1_000 }).catch(() => none)),
+    );
+    const worst = worstReports(
+      all.flatMap(({ reports }) => reports),
+      shownReports,
+    );
+    return { ...worst, more: all.reduce((sum, { more }) => sum + more, worst.more) };
   }
 
   /** Takes the whole list of one poll. Nothing in it is trusted but what a tenant signed. */

@@ -24,22 +24,27 @@ export function serveStatus(options: StatusOptions): Handlers<typeof brokerContr
       options.checked(summary);
       return {};
     },
-    status: async () => ({
-      controlConnected: loop.connected,
-      promisedMib: capacity.promisedMib,
-      capacityMib,
-      promisedCpus: capacity.promisedCpus,
-      floor: await broker.floor(),
-      workspaces: [...broker.hosted.values()]
-        .map(({ entry }) => ({
-          workspace: entry.workspace,
-          tenant: entry.tenant,
-          phase: entry.state.phase,
-          ...("message" in entry.state && entry.state.message !== undefined ? { message: entry.state.message } : {}),
-          quarantined: entry.quarantined,
-        }))
-        .filter((each) => each.phase !== "destroyed"),
-    }),
+    status: async () => {
+      // At once: who asks waits for both no longer than for one.
+      const [devices, floor] = await Promise.all([broker.devices(), broker.floor()]);
+      return {
+        devices,
+        floor,
+        controlConnected: loop.connected,
+        promisedMib: capacity.promisedMib,
+        capacityMib,
+        promisedCpus: capacity.promisedCpus,
+        workspaces: [...broker.hosted.values()]
+          .map(({ entry }) => ({
+            workspace: entry.workspace,
+            tenant: entry.tenant,
+            phase: entry.state.phase,
+            ...("message" in entry.state && entry.state.message !== undefined ? { message: entry.state.message } : {}),
+            quarantined: entry.quarantined,
+          }))
+          .filter((each) => each.phase !== "destroyed"),
+      };
+    },
     drain: async () => {
       const running = [...broker.hosted.values()].filter(({ entry }) => isUp(entry.state.phase));
       for (const each of running) each.drain();

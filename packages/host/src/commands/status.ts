@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import type { DeviceReport } from "@exai/api/host";
 import { createIpcClient, IpcError } from "@exai/ipc";
 import { type StackStatus, supervisorContract } from "../contracts.ts";
 import { HostError } from "../errors.ts";
@@ -24,6 +25,21 @@ export async function readStatus(home: string): Promise<StackStatus> {
   }
 }
 
+const shownDevices = 10;
+
+/** What a VMM says of its devices, in one line. */
+function describeDevices({ fromMs, untilMs, throttled, failed, filtered, lostLog }: DeviceReport): string {
+  const of = (counts: Readonly<Record<string, number>>, what: string): string[] =>
+    Object.entries(counts).flatMap(([device, count]) => (count > 0 ? [`${device} ${what} ${count} times`] : []));
+  const said = [
+    ...(filtered > 0 ? ["its filter stopped a system call, which an honest VMM never makes"] : []),
+    ...of(throttled, "held back"),
+    ...of(failed, "could not serve the guest"),
+    ...(lostLog > 0 ? [`${lostLog} lines lost of its log`] : []),
+  ];
+  return `its VMM reports for ${Math.round(Math.max(0, untilMs - fromMs) / 60_000) + 1} min: ${said.join(", ")}`;
+}
+
 /** From here on it is said. */
 const fullFrom = 0.8;
 
@@ -46,6 +62,10 @@ export function renderStatus(s: StackStatus): string {
     for (const each of broker.workspaces.filter((one) => one.quarantined)) {
       lines.push(`  ${each.workspace} is not known to the control plane: kept, quarantined`);
     }
+    const { reports, more: others } = broker.devices;
+    for (const each of reports.slice(0, shownDevices)) lines.push(`  ${each.workspace}: ${describeDevices(each)}`);
+    const more = others + reports.length - shownDevices;
+    if (more > 0) lines.push(`  … and ${more} more whose VMM reports something; 'exai status --json' has more of them`);
   }
   for (const spool of s.spools.filter((each) => each.bytes > each.quotaBytes * fullFrom)) {
     const percent = Math.floor((spool.bytes * 100) / spool.quotaBytes);

@@ -1,13 +1,39 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
+import type { DeviceReport } from "@exai/api/host";
 import { Gauge, Registry } from "prom-client";
 import type { StackStatus } from "../contracts.ts";
+
+type MakeGauge = <L extends string>(name: string, help: string, labelNames: L[]) => Gauge<L>;
+
+/** A VMM's own word, of its last minutes: sums that also fall. Only what is not 0, since every workspace would be a series. */
+function deviceGauges(gauge: MakeGauge, reports: readonly DeviceReport[]): void {
+  const throttled = gauge("exai_vmm_throttled", "Times that a device's rate limiter stopped it, in the last minutes.", [
+    "workspace",
+    "device",
+  ]);
+  const failed = gauge(
+    "exai_vmm_failed",
+    "Requests of a guest that a device could not carry out, in the last minutes.",
+    ["workspace", "device"],
+  );
+  const filtered = gauge("exai_vmm_filtered", "System calls that a VMM's filter stopped.", ["workspace"]);
+  const lostLog = gauge("exai_vmm_lost_log_lines", "Lines missing in a VMM's log, in the last minutes.", ["workspace"]);
+  for (const { workspace, ...report } of reports) {
+    for (const [device, count] of Object.entries(report.throttled)) {
+      if (count > 0) throttled.set({ workspace, device }, count);
+    }
+    for (const [device, count] of Object.entries(report.failed))
+      if (count > 0) failed.set({ workspace, device }, count);
+    if (report.filtered > 0) filtered.set({ workspace }, report.filtered);
+    if (report.lostLog > 0) lostLog.set({ workspace }, report.lostLog);
+  }
+}
 
 /** Prometheus text (exposition format 0.0.4) of one moment. Counts and sizes only; nothing of a tenant's content. */
 async function renderMetrics(status: StackStatus): Promise<string> {
   const registry = new Registry();
-  const gauge = <L extends string>(name: string, help: string, labelNames: L[]) =>
-    new Gauge({ name, help, labelNames, registers: [registry] });
+  const gauge: MakeGauge = (name, help, labelNames) => new Gauge({ name, help, labelNames, registers: [registry] });
 
   const pss = gauge("exai_process_pss_bytes", "Proportional set size of each process of the stack.", ["process"]);
   const restarts = gauge("exai_process_restarts", "Times that the supervisor started a process again.", ["process"]);
@@ -35,6 +61,7 @@ async function renderMetrics(status: StackStatus): Promise<string> {
     gauge("exai_cores", "Cores for virtual CPUs, one each; 0 where the floor is not enforced.", []).set(
       status.broker.floor?.enforced === true ? status.broker.floor.cores : 0,
     );
+    deviceGauges(gauge, status.broker.devices.reports);
     gauge("exai_memory_promised_bytes", "Memory promised to running microVMs.", []).set(
       status.broker.promisedMib * 2 ** 20,
     );

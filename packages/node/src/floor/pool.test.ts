@@ -161,13 +161,15 @@ describe("there is no floor", () => {
   });
 });
 
-test("a virtual CPU counts as seated when it alone is on a core that is online", () => {
+test("a virtual CPU counts as seated when it alone is on a core that is online and wholly its own", () => {
   const { tree, launch } = hostOf({ cores: 5 });
   const vm = `${folder}/a`;
+  let read = fakeSysfs({ cores: 5 });
+  const seated = () => isSeated(tree, vm, read);
   launch("a", 2);
-  expect(isSeated(tree, vm)).toBe(false);
+  expect(seated()).toBe(false);
   seat(tree, vm, new Map([[1, 11]]));
-  expect(isSeated(tree, vm)).toBe(false);
+  expect(seated()).toBe(false);
   seat(
     tree,
     vm,
@@ -177,12 +179,17 @@ test("a virtual CPU counts as seated when it alone is on a core that is online",
     ]),
   );
   expect(tree.read(`${vm}/vcpu1/cgroup.threads`)).toBe("11");
-  expect(isSeated(tree, vm)).toBe(true);
+  expect(seated()).toBe(true);
   tree.write(`${vm}/vcpu0/cgroup.threads`, "10\n12");
-  expect(isSeated(tree, vm)).toBe(false);
+  expect(seated()).toBe(false);
   tree.write(`${vm}/vcpu0/cgroup.threads`, "10");
   tree.online.delete(2);
-  expect(isSeated(tree, vm)).toBe(false);
+  expect(seated()).toBe(false);
+  tree.online.add(2);
+  expect(seated()).toBe(true);
+  // SMT is switched on: each core has a second thread now, which is the host's.
+  read = fakeSysfs({ cores: 5, threads: 2 });
+  expect(seated()).toBe(false);
 });
 
 test("no core is ever given twice, and no sibling is split, whatever comes, goes, restarts and goes offline", async () => {

@@ -1,5 +1,5 @@
 import { NodeError } from "../errors.ts";
-import { parseCpuList } from "./cpu-list.ts";
+import { formatCpuList, parseCpuList } from "./cpu-list.ts";
 
 /** The text of a file, undefined when there is none. */
 export type ReadText = (path: string) => string | undefined;
@@ -48,10 +48,18 @@ export function readTopology(available: readonly number[], read: ReadText): Topo
   return { cores, partial };
 }
 
-function siblings(cpu: number, read: ReadText): number[] {
+/** Whether these are all threads of one core that are online: a sibling may have come online since they were chosen. */
+export const isWholeCore = (cpus: readonly number[], read: ReadText): boolean =>
+  cpus[0] !== undefined && siblingsText(cpus[0], read)?.trim() === formatCpuList(cpus);
+
+function siblingsText(cpu: number, read: ReadText): string | undefined {
   const folder = `${cpuFolder}/cpu${cpu}/topology`;
   // The first name is the newer one, of kernel 5.3.
-  const text = read(`${folder}/core_cpus_list`) ?? read(`${folder}/thread_siblings_list`);
+  return read(`${folder}/core_cpus_list`) ?? read(`${folder}/thread_siblings_list`);
+}
+
+function siblings(cpu: number, read: ReadText): number[] {
+  const text = siblingsText(cpu, read);
   if (text === undefined) throw new NodeError("topology", `the kernel does not say which core CPU ${cpu} belongs to`);
   const cpus = parseCpuList(text);
   if (!cpus.includes(cpu)) throw new NodeError("topology", `CPU ${cpu} is not among its own core's (${text.trim()})`);

@@ -35,13 +35,13 @@ export async function releaseFloor(vm: VmContext): Promise<void> {
 export function seatNow(vm: VmContext, pid: number): boolean {
   const { cgroup } = vm.place;
   if (cgroup === null || !isFloored(tree, cgroup)) return false;
-  if (isSeated(tree, cgroup)) return true;
+  if (isSeated(tree, cgroup, tree.read)) return true;
   try {
     seat(tree, cgroup, vcpuThreads(pid));
   } catch (error) {
     vm.warn("a virtual CPU could not be given its core", error); // it may just have ended
   }
-  return isSeated(tree, cgroup);
+  return isSeated(tree, cgroup, tree.read);
 }
 
 /** Waits for the threads of a VMM that was just started. One that does not make them runs without the floor. */

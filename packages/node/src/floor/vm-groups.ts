@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { NodeError } from "../errors.ts";
 import { formatCpuList, parseCpuList } from "./cpu-list.ts";
+import { isWholeCore, type ReadText } from "./topology.ts";
 import type { CgroupTree } from "./tree.ts";
 
 /** CPUs for one microVM, from whoever places it. */
@@ -62,14 +63,19 @@ export async function dropVmGroups(tree: CgroupTree, folder: string): Promise<vo
   }
 }
 
-/** Each virtual CPU alone in its group, on a core that is online, and the others elsewhere. */
-export function isSeated(tree: CgroupTree, folder: string): boolean {
+/** Each virtual CPU alone in its group, on a core that is online and wholly its own, and the others elsewhere. */
+export function isSeated(tree: CgroupTree, folder: string, read: ReadText): boolean {
   const groups = vcpuGroups(tree, folder);
   const onItsOwn = (group: string) => tree.read(`${group}/cpuset.cpus.effective`) === tree.read(`${group}/cpuset.cpus`);
   const alone = groups.every(
     (group) => (tree.read(`${group}/cgroup.threads`) ?? "").split("\n").filter(Boolean).length === 1,
   );
-  return groups.length > 0 && alone && [...groups, `${folder}/${sharedName}`].every(onItsOwn);
+  return (
+    groups.length > 0 &&
+    alone &&
+    [...groups, `${folder}/${sharedName}`].every(onItsOwn) &&
+    groups.every((group) => isWholeCore(cpusOf(tree, group), read))
+  );
 }
 
 /**

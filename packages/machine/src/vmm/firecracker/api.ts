@@ -1,13 +1,13 @@
 import { type FirecrackerLoad, firecrackerAnswers, firecrackerLoad, firecrackerSnapshot, jail } from "@exai/api/host";
 import { MachineError } from "../../errors.ts";
 import { snapshotPaths } from "../plan.ts";
+import { printable } from "../printable.ts";
 import { type ApiAnswer, type ApiRequest, askFirecracker } from "./http.ts";
 
 /** What a call takes that writes or maps no memory. */
 const usualMs = 10_000;
 /** A snapshot is as long as the guest's memory; an emulated host writes 50 MB/s. */
 const snapshotMs = 300_000;
-const longestFault = 200;
 
 export interface FirecrackerVersion {
   readonly major: number;
@@ -93,13 +93,6 @@ export function loadBody({ major, minor }: Pick<FirecrackerVersion, "major" | "m
     ...(newer ? { clock_realtime: true, vsock_override: { uds_path: jail.vsock } } : {}),
   };
 }
-
-/** Its words may be a guest's: one line, without what moves a terminal's cursor, and not many. */
-const printable = (text: string): string =>
-  text
-    .slice(0, longestFault)
-    .replaceAll(/[^\x20-\x7e]+/g, " ")
-    .trim();
 
 const otherAnswer = (what: string, status: number): MachineError =>
   new MachineError("monitor", `Firecracker gave an answer of another kind (${status}) to ${what}`);

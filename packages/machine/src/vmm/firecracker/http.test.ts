@@ -63,6 +63,10 @@ const hostile: Record<string, Hostile> = {
   "one long header": says(`HTTP/1.1 200 OK\r\na: ${"b".repeat(1 << 20)}\r\n\r\n`),
   "a long reason": says(`HTTP/1.1 200 ${"x".repeat(1 << 20)}\r\n\r\n`),
   "'continue' for ever": forever("", "HTTP/1.1 100 Continue\r\n\r\n".repeat(50), 5),
+  "'continue', as fast as it is read": (socket) => {
+    const more = () => socket.write("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), () => socket.destroyed || more());
+    more();
+  },
   "another protocol": says("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhello"),
   "two lengths": says("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}"),
   "a length and chunks": says("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -87,6 +91,14 @@ test.each(Object.keys(hostile))("%s is one clear, short error in bounded time", 
   expect(error).toMatchObject({ code: "monitor", message: expect.stringMatching(/^Firecracker[\x20-\x7e]{10,150}$/) });
   expect((error as Error).message).toContain("GET /version");
   expect(performance.now() - startMs).toBeLessThan(timeoutMs + 1500);
+});
+
+test("who says as fast as it can that it goes on is not listened to until the time is over", async () => {
+  const name = "'continue', as fast as it is read";
+  const startMs = performance.now();
+  const asked = facing(hostile[name] as Hostile, (path) => new FirecrackerApi(path, 10_000).version());
+  await expect(asked).rejects.toThrow("Firecracker broke off at GET /version");
+  expect(performance.now() - startMs).toBeLessThan(3000);
 });
 
 const fault = (body: unknown): Hostile => {

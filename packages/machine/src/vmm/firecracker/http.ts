@@ -41,6 +41,8 @@ export function askFirecracker(socketPath: string, ask: ApiRequest): Promise<Api
     socket.destroy();
     reject(fault(new RangeError("it changes the protocol"), what, timeoutMs));
   });
+  // It never says that it goes on; whoever says so without end would keep this process busy until the time is over.
+  asked.once("information", () => asked.destroy(new RangeError("it says that it goes on")));
   asked.once("response", (answer) => {
     const read = readAll(answer).then((text) => ({ status: answer.statusCode ?? 0, body: parse(text, what) }));
     read.then(resolve, (cause: unknown) => reject(fault(cause, what, timeoutMs)));

@@ -1,9 +1,12 @@
 import { connect, type Socket } from "node:net";
 import { MachineError } from "../../errors.ts";
+import { printable } from "../printable.ts";
 
 /** A line of QEMU's monitor. QEMU is jailed, and may be in a guest's hands: nothing it says is taken on trust. */
 const longestLine = 65_536;
 const answerMs = 5000;
+/** What comes before an answer, events among it; each is read, and who sends them without end is cut off. */
+const mostBytes = 1 << 20;
 
 /** The commands that are used; QEMU knows hundreds. */
 export type QmpCommand =
@@ -65,6 +68,7 @@ class QmpLink implements Disposable {
   #broken: MachineError | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #nextId = 1;
+  #bytes = 0;
 
   constructor(path: string) {
     this.#socket = connect({ path });
@@ -90,7 +94,9 @@ class QmpLink implements Disposable {
     if (field(answer, "id") !== id) throw this.#fail(new MachineError("monitor", "the monitor answers out of turn"));
     const error = field(answer, "error");
     if (error !== undefined) {
-      throw new MachineError("monitor", `QEMU refused: ${String(field(error, "desc")).slice(0, 200)}`);
+      const words = field(error, "desc");
+      const why = typeof words === "string" ? printable(words) : "it does not say why";
+      throw new MachineError("monitor", `QEMU refused: ${why}`);
     }
     return field(answer, "return");
   }
@@ -99,6 +105,7 @@ class QmpLink implements Disposable {
     if (this.#broken !== undefined) throw this.#broken;
     const { promise, resolve, reject } = Promise.withResolvers<object>();
     this.#waiting = { resolve, reject };
+    this.#bytes = 0;
     const timer = setTimeout(
       () => this.#fail(new MachineError("monitor", `the monitor did not answer within ${answerMs} ms`)),
       answerMs,
@@ -112,6 +119,8 @@ class QmpLink implements Disposable {
   }
 
   #take(chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > mostBytes) return void this.#fail(new MachineError("monitor", "the monitor sends without end"));
     this.#held = Buffer.concat([this.#held, chunk]);
     for (let end = this.#held.indexOf(10); end >= 0; end = this.#held.indexOf(10)) {
       const line = parseLine(this.#held.subarray(0, end));
