@@ -1,45 +1,33 @@
-import { setImmediate } from "node:timers/promises";
-import {
-  type DeviceReport,
-  type DeviceReports,
-  type FloorState,
-  type LaunchRequest,
-  type nodeContract,
-  type VmStatus,
-  worstReports,
-} from "@exai/api/host";
+import type { FloorState, LaunchRequest, nodeContract, VmStatus } from "@exai/api/host";
 import { describeError, type TenantId, type WorkspaceId } from "@exai/base";
 import type { Handlers } from "@exai/ipc";
 import { awaitExit } from "./await-exit.ts";
 import { type NodeAgentOptions, type VmContext, vmContext } from "./context.ts";
-import { readDeviceReport } from "./device-report.ts";
+import { deviceReports } from "./device-report.ts";
 import { NodeError } from "./errors.ts";
 import { releaseFloor } from "./floor/vm-floor.ts";
 import { orFullDisk } from "./full-disk.ts";
 import { endVmm, kill } from "./kill.ts";
 import { launch } from "./launch.ts";
-import { vmPaths } from "./paths.ts";
 import type { Placer } from "./placer.ts";
 import { prepare } from "./prepare.ts";
-import { readLaunch, type TenantRecord } from "./records.ts";
+import type { TenantRecord } from "./records.ts";
 import { remove } from "./remove.ts";
 import { VolumePromises } from "./snapshot/promises.ts";
 import { gone, sealSnapshot } from "./snapshot/seal.ts";
 import { attachVolume, dropVolume } from "./snapshot/volume.ts";
 import { removeSockets } from "./sockets.ts";
 import { inspect, statusOf } from "./state.ts";
+import { Turns } from "./turns.ts";
 import { Vms } from "./vms.ts";
 
-/** Of one tenant's VMs. */
-const shownReports = 20;
-
-/** The closed set of privileged actions. Steps of one workspace never overlap. */
+/** The closed set of privileged actions. */
 export class NodeAgent {
   readonly #options: NodeAgentOptions;
   readonly #vms: Vms;
   readonly #placer: Placer;
   readonly #promises = new VolumePromises(() => this.#everyVm());
-  readonly #queues = new Map<WorkspaceId, Promise<unknown>>();
+  readonly #turns = new Turns();
 
   constructor(options: NodeAgentOptions) {
     this.#options = options;
@@ -57,7 +45,7 @@ export class NodeAgent {
         const vm = this.#context(workspace, record);
         if (inspect(vm).kind === "running") continue;
         removeSockets(vm);
-        void this.#inTurn(workspace, () => releaseFloor(vm));
+        void this.#turns.take(workspace, () => releaseFloor(vm));
       } catch (error) {
         this.#options.logger.log("warn", "a VM could not be looked at", { workspace, error: describeError(error) });
       }
@@ -72,7 +60,7 @@ export class NodeAgent {
   handlers(tenant: TenantId): Handlers<typeof nodeContract> {
     return {
       prepare: ({ workspace, diskMib }) =>
-        this.#inTurn(workspace, () =>
+        this.#turns.take(workspace, () =>
           orFullDisk(async () => {
             const vm = this.#context(workspace, this.#vms.claim(tenant, workspace, diskMib));
             await prepare(vm);
@@ -80,33 +68,33 @@ export class NodeAgent {
           }),
         ),
       launch: async (request) =>
-        this.#inTurns(turnsOf(request, this.#source(tenant, request)), async () => {
+        this.#turns.takeAll(turnsOf(request, this.#source(tenant, request)), async () => {
           const vm = this.#must(tenant, request.workspace);
           await orFullDisk(() => launch(vm, request, this.#source(tenant, request)));
           return statusOf(vm);
         }),
       kill: async ({ workspace }) => {
         await this.#endNow(tenant, workspace);
-        return this.#inTurn(workspace, () => this.#withVm(tenant, workspace, kill));
+        return this.#turns.take(workspace, () => this.#withVm(tenant, workspace, kill));
       },
       awaitExit: ({ workspace, timeoutMs }, signal) =>
         this.#withVm(tenant, workspace, async (vm) => {
           await awaitExit(vm, timeoutMs, signal);
-          await this.#inTurn(workspace, () => tidy(vm));
+          await this.#turns.take(workspace, () => tidy(vm));
         }),
       attachVolume: ({ workspace, sizeMib }) =>
-        this.#inTurn(workspace, () => attachVolume(this.#must(tenant, workspace), sizeMib, this.#promises)),
+        this.#turns.take(workspace, () => attachVolume(this.#must(tenant, workspace), sizeMib, this.#promises)),
       sealSnapshot: ({ workspace, lifetime }) =>
-        this.#inTurn(workspace, () => sealSnapshot(this.#must(tenant, workspace), lifetime)),
+        this.#turns.take(workspace, () => sealSnapshot(this.#must(tenant, workspace), lifetime)),
       dropVolume: ({ workspace, lifetime }) =>
-        this.#inTurn(workspace, async () => {
+        this.#turns.take(workspace, async () => {
           const vm = this.#find(tenant, workspace);
           if (vm !== undefined) await dropVolume(vm, lifetime);
           return {};
         }),
       remove: async ({ workspace }) => {
         await this.#endNow(tenant, workspace);
-        return this.#inTurn(workspace, async () => {
+        return this.#turns.take(workspace, async () => {
           const vm = this.#find(tenant, workspace);
           if (vm === undefined) return {};
           await remove(vm);
@@ -115,7 +103,7 @@ export class NodeAgent {
         });
       },
       floor: async () => this.floor(),
-      devices: () => this.#devices(tenant),
+      devices: () => deviceReports(this.#options.config, this.#vms.of(tenant)),
       list: async () => ({ vms: this.#vms.of(tenant).map((workspace) => this.#status(tenant, workspace)) }),
     };
   }
@@ -123,7 +111,7 @@ export class NodeAgent {
   /** To contain waits for no other step, such as one that a VMM holds up. What goes wrong, the step in its turn tells. */
   async #endNow(tenant: TenantId, workspace: WorkspaceId): Promise<void> {
     const vm = this.#find(tenant, workspace);
-    if (vm !== undefined && this.#queues.has(workspace)) await endVmm(vm).catch(() => undefined);
+    if (vm !== undefined && this.#turns.isTaken(workspace)) await endVmm(vm).catch(() => undefined);
   }
 
   async #withVm(tenant: TenantId, workspace: WorkspaceId, work: (vm: VmContext) => Promise<void>): Promise<VmStatus> {
@@ -135,18 +123,6 @@ export class NodeAgent {
   #status(tenant: TenantId, workspace: WorkspaceId): VmStatus {
     const vm = this.#find(tenant, workspace);
     return vm === undefined ? { workspace, state: "absent", notEnforced: [] } : statusOf(vm);
-  }
-
-  async #devices(tenant: TenantId): Promise<DeviceReports> {
-    const found: DeviceReport[] = [];
-    for (const workspace of this.#vms.of(tenant)) {
-      const paths = vmPaths(this.#options.config, workspace);
-      const launched = readLaunch(paths.launch)?.machine?.vmm;
-      const report = launched === "firecracker" ? readDeviceReport(workspace, paths.firecrackerMetrics) : undefined;
-      if (report !== undefined) found.push(report);
-      await setImmediate(); // however many there are, a kill comes in between
-    }
-    return worstReports(found, shownReports);
   }
 
   #must(tenant: TenantId, workspace: WorkspaceId): VmContext {
@@ -176,28 +152,6 @@ export class NodeAgent {
 
   #context(workspace: WorkspaceId, record: TenantRecord): VmContext {
     return vmContext(this.#options, this.#placer, workspace, record);
-  }
-
-  /** Always in one order, so that two of them never wait for each other. */
-  async #inTurns<T>(workspaces: readonly WorkspaceId[], work: () => Promise<T>): Promise<T> {
-    const [last, ...before] = [...new Set(workspaces)].toSorted().toReversed();
-    if (last === undefined) return work();
-    return this.#inTurns(before, () => this.#inTurn(last, work));
-  }
-
-  async #inTurn<T>(workspace: WorkspaceId, work: () => Promise<T>): Promise<T> {
-    const before = this.#queues.get(workspace) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    const settled = mine.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#queues.set(workspace, settled);
-    try {
-      return await mine;
-    } finally {
-      if (this.#queues.get(workspace) === settled) this.#queues.delete(workspace);
-    }
   }
 }
 

@@ -1,14 +1,37 @@
 import { statSync } from "node:fs";
-import { type DeviceReport, firecrackerMetrics } from "@exai/api/host";
+import { setImmediate } from "node:timers/promises";
+import { type DeviceReport, type DeviceReports, firecrackerMetrics, worstReports } from "@exai/api/host";
 import type { WorkspaceId } from "@exai/base";
 import type { z } from "zod";
 import { readTail } from "./files.ts";
+import { vmPaths } from "./paths.ts";
+import { readLaunch } from "./records.ts";
 
 /** Firecracker writes a line of some KiB each minute: this is what it said in the last few. */
 const windowBytes = 32 << 10;
 /** More are never in the window, unless somebody else writes them, and each costs time to read. */
 const mostLines = 16;
 const freshMs = 5 * 60_000;
+
+/** Of one tenant's VMs: its worst, which is as many as somebody looks at. */
+const shownReports = 20;
+
+/** What the VMMs of some workspaces say, where there is something to look at. */
+export async function deviceReports(
+  config: Parameters<typeof vmPaths>[0],
+  workspaces: readonly WorkspaceId[],
+): Promise<DeviceReports> {
+  const found: DeviceReport[] = [];
+  for (const workspace of workspaces) {
+    const paths = vmPaths(config, workspace);
+    // An earlier start's may lie there.
+    const said = readLaunch(paths.launch)?.machine?.vmm === "firecracker";
+    const report = said ? readDeviceReport(workspace, paths.firecrackerMetrics) : undefined;
+    if (report !== undefined) found.push(report);
+    await setImmediate(); // however many there are, a kill comes in between
+  }
+  return worstReports(found, shownReports);
+}
 
 /**
  * What Firecracker last said of its devices. What it said long ago, by the file's own time, is no report of the last minutes, but for
