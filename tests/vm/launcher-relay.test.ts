@@ -36,6 +36,14 @@ for turn in range(1000):
                 except OSError: pass
                 o.close()
             g.sendall(b"dialled\\n")
+        elif d.startswith(b"deaf"):
+            os.unlink("/run/api.sock")
+            deaf = socket.socket(socket.AF_UNIX); deaf.bind("/run/api.sock"); deaf.listen(0)
+            waiting = []
+            try:
+                while True:
+                    o = socket.socket(socket.AF_UNIX); o.setblocking(False); o.connect("/run/api.sock"); waiting.append(o)
+            except BlockingIOError: g.sendall(b"deaf\\n")
         elif d.startswith(b"bye"): g.sendall(b"last words"); break
         elif d.startswith(b"sleep"): time.sleep(1000)
         else: g.sendall(d)
@@ -109,6 +117,19 @@ test("the guest's calls come to who dials, one after the other, and what it says
   using third = new Client(fixture.socket);
   await third.hears(/^hello 2\n$/);
   expect(readFileSync(fixture.console, "utf8")).toBe("the configuration\n");
+});
+
+test("a VMM that takes nobody at its control socket keeps nobody from its channel", async () => {
+  await using fixture = new LauncherFixture();
+  await start(fixture);
+  using guest = new Client(fixture.socket);
+  await guest.hears(/^hello 0\n$/);
+  guest.socket.write("deaf");
+  await guest.hears(/deaf\n$/);
+  using control = new Client(join(fixture.channel, "api.sock"));
+  await expect.poll(() => control.ended, { timeout: 5_000 }).toBe(true);
+  guest.socket.write("echo");
+  await guest.hears(/echo$/);
 });
 
 test("a guest that takes nothing keeps out nobody but its own caller", async () => {

@@ -3,10 +3,11 @@
 //! pair of connections and their buffers.
 
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Gid, Mode, Uid, chmodat, chown};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use crate::document::{Document, RelayKind};
 use crate::failure::{At, Failure, Step};
@@ -59,6 +60,14 @@ fn prepare_one(document: &Document, relay: &crate::document::Relay, sockets: &[L
     Ok(Relay { outer, inner, waiting: (None, None), pairs: Vec::new() })
 }
 
+/// Without waiting: a VMM in a guest's hands may have put a socket there whose backlog is full.
+fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
+}
+
 impl Relay {
     /// After something happened.
     pub fn serve(&mut self) {
@@ -68,7 +77,7 @@ impl Relay {
                 while self.pairs.len() < MOST_DIALLED {
                     let Ok((client, _)) = self.outer.accept() else { break };
                     // A VMM that does not listen (yet, or any more): the client sees its connection end.
-                    if let Ok(pair) = UnixStream::connect(path).and_then(|vmm| Pair::new(client, vmm)) {
+                    if let Ok(pair) = connect(path).and_then(|vmm| Pair::new(client, vmm)) {
                         self.pairs.push(pair);
                     }
                 }
