@@ -46,9 +46,6 @@ export interface StatusRecord {
   readonly exit?: z.infer<typeof exit>;
 }
 
-/** A power cut may leave a file its name and not its content: a new one is empty then, or of zeros. */
-const isTorn = (text: string): boolean => /^\0*$/.test(text);
-
 const read = <T>(path: string, schema: z.ZodType<T>): T | undefined => {
   const text = readIfThere(path);
   return text === undefined ? undefined : parse(path, text, schema);
@@ -64,11 +61,7 @@ function parse<T>(path: string, text: string, schema: z.ZodType<T>): T {
 
 /** @throws NodeError `broken-state` */
 export const readRecord = read;
-/** None where its writing never came to its end: what is prepared has a whole one, on the disk. */
-export function readTenant(path: string): TenantRecord | undefined {
-  const text = readIfThere(path);
-  return text === undefined || isTorn(text) ? undefined : parse(path, text, tenantRecord);
-}
+export const readTenant = (path: string): TenantRecord | undefined => read(path, tenantRecord);
 export const readLaunch = (path: string): LaunchRecord | undefined => unlessTorn(() => read(path, launchRecord));
 export const writeTenant = (path: string, record: TenantRecord): void => write(path, record);
 export const writeLaunch = (path: string, record: LaunchRecord): void => write(path, record);

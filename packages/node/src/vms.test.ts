@@ -39,9 +39,9 @@ test("whose it is survives; a claim without a record does not", () => {
   expect(existsSync(join(root, "vms", torn))).toBe(false);
 });
 
-test("a record whose content a power cut took is none; its claim was never answered", () => {
+test("a record that a power cut tore is none where nothing was ever launched", () => {
   const tenant = newTenantId();
-  for (const content of ["", "\0".repeat(90)]) {
+  for (const content of ["", "\0".repeat(90), '{"version":1,"tena']) {
     const torn = newWorkspaceId();
     mkdirSync(join(root, "vms", torn), { recursive: true });
     writeFileSync(join(root, "vms", torn, "tenant.json"), content);
@@ -59,7 +59,8 @@ test("one record that can't be read is in nobody else's way, and never passes fo
   const folder = join(root, "vms", broken);
   writeFileSync(join(folder, "overlay.ext4"), "a disk");
   chownSync(join(folder, "overlay.ext4"), 5001, 5001);
-  writeFileSync(join(folder, "tenant.json"), '{"version":1,"tena');
+  writeFileSync(join(folder, "launch.json"), "{}");
+  writeFileSync(join(folder, "tenant.json"), "");
   const vms = open(2);
   expect(vms.find(tenant, kept)).toMatchObject({ uid: 5000 });
   expect(vms.broken()).toEqual([[broken, expect.objectContaining({ code: "broken-state" })]]);

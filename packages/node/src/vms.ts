@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import type { NodeConfig } from "@exai/api/host";
 import { isId, type TenantId, type WorkspaceId } from "@exai/base";
 import { NodeError } from "./errors.ts";
-import { syncAll } from "./files.ts";
+import { isThere, syncAll } from "./files.ts";
 import { vmPaths } from "./paths.ts";
 import { shortName } from "./placer.ts";
 import { readTenant, type TenantRecord, writeTenant } from "./records.ts";
@@ -32,12 +32,15 @@ export class Vms {
     const paths = vmPaths(this.#config, workspace);
     try {
       const record = readTenant(paths.tenant);
+      if (record !== undefined) this.#records.set(workspace, record);
       // A claim or a removal that ended before or after its record: there is nothing in it.
-      if (record === undefined) rmSync(paths.folder, { recursive: true, force: true });
-      else this.#records.set(workspace, record);
+      else rmSync(paths.folder, { recursive: true, force: true });
     } catch (error) {
       if (!(error instanceof NodeError)) throw error;
-      this.#broken.set(workspace, { error, uid: statSync(paths.disk, { throwIfNoEntry: false })?.uid });
+      const uid = statSync(paths.disk, { throwIfNoEntry: false })?.uid;
+      if (isThere(paths.launch)) this.#broken.set(workspace, { error, uid });
+      // A power cut took the content of a new one; nothing was ever launched, so nobody's work is in it.
+      else rmSync(paths.folder, { recursive: true, force: true });
     }
   }
 

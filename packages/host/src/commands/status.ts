@@ -37,7 +37,8 @@ function describeDevices({ fromMs, untilMs, throttled, failed, filtered, lostLog
     ...of(failed, "could not serve the guest"),
     ...(lostLog > 0 ? [`${lostLog} lines lost of its log`] : []),
   ];
-  return `its VMM reports for ${Math.round(Math.max(0, untilMs - fromMs) / 60_000) + 1} min: ${said.join(", ")}`;
+  const minutes = Math.min(60, Math.round(Math.max(0, untilMs - fromMs) / 60_000) + 1); // whatever it says the time is
+  return `its VMM reports for ${minutes} min: ${said.join(", ")}`;
 }
 
 /** From here on it is said. */
