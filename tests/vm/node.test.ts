@@ -80,6 +80,28 @@ test("what VMMs say of their devices goes to their tenant alone, and only what F
   expect(await theirs.devices({}, never)).toEqual({ reports: [], more: 0 });
 });
 
+test("a record that can't be read keeps nobody from being served, and its VM from being forgotten", async () => {
+  await using host = new HostFixture();
+  const first = host.agent().handlers(host.tenants[0]);
+  const { workspace } = await running(first);
+  const record = join(host.config.vmsFolder, workspace, "tenant.json");
+  const kept = readFileSync(record);
+  writeFileSync(record, "");
+  const calls = host.agent().handlers(host.tenants[0]);
+  const other = await running(calls);
+  await calls.remove({ workspace: other.workspace }, never);
+  for (const refused of [
+    calls.prepare({ workspace, diskMib: 64 }, never),
+    calls.launch(launchRequest(workspace), never),
+    calls.kill({ workspace }, never),
+    calls.remove({ workspace }, never),
+    calls.list({}, never),
+  ]) {
+    await expect(refused).rejects.toEqual(code("broken-state"));
+  }
+  writeFileSync(record, kept);
+});
+
 test("a repeated step answers as the first did, and a lifetime runs once", async () => {
   await using host = new HostFixture();
   const calls = host.agent().handlers(host.tenants[0]);

@@ -104,7 +104,11 @@ export class NodeAgent {
       },
       floor: async () => this.floor(),
       devices: () => deviceReports(this.#options.config, this.#vms.of(tenant)),
-      list: async () => ({ vms: this.#vms.of(tenant).map((workspace) => this.#status(tenant, workspace)) }),
+      list: async () => {
+        // Who purges a stack by this list must not leave one behind whose owner is not known, with its uid given to others.
+        for (const [, error] of this.#vms.broken()) throw error;
+        return { vms: this.#vms.of(tenant).map((workspace) => this.#status(tenant, workspace)) };
+      },
     };
   }
 

@@ -127,5 +127,6 @@ export const nodeContract = {
   floor: { request: none, response: floorState },
   /** What the tenant's VMMs last wrote of their devices, where there is something to look at. */
   devices: { request: none, response: deviceReports },
+  /** Every microVM of the tenant's. Code: `broken-state`, when this host holds one and can't say whose it is. */
   list: { request: none, response: z.strictObject({ vms: z.array(vmStatus).max(10_000) }) },
 } as const;
