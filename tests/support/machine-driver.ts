@@ -12,6 +12,7 @@ import {
   startMachine,
 } from "@exai/machine";
 import type { ContractDriver, Launched, MachineSpec } from "@exai/machine/contract";
+import { ifThere } from "../../packages/node/src/files.ts";
 import { HostFixture, stepsOf } from "../vm/host-fixture.ts";
 
 export interface MachineDriver extends ContractDriver {
@@ -49,6 +50,16 @@ export function machineDriver(options: {
     const from = load === undefined ? {} : { load };
     const machine = await startMachine({ node, workspace, lifetime, diskMib, plan, monitor, ...from });
     const { uid = 0 } = await node.awaitExit({ workspace, timeoutMs: 0 });
+    const read = (path: string) => readFileSync(path, "utf8").replaceAll("\r", "");
+    const console = join(run, "console.log");
+    /** What there is to see of a guest that does not answer, before it is removed. */
+    const tell = (error: unknown): never => {
+      const seen = [console, join(folderOf(workspace), "vmm.log"), join(folderOf(workspace), "status.json")];
+      for (const path of seen) {
+        process.stderr.write(`${path} ends with:\n${ifThere(() => read(path))?.slice(-2000) ?? "it is not there"}\n`);
+      }
+      throw error;
+    };
     return {
       machine,
       workspace,
@@ -56,8 +67,8 @@ export function machineDriver(options: {
       uid,
       folder: folderOf(workspace),
       monitorSocket,
-      dial: () => dialGuest(join(run, "guest.sock"), { hostname: workspace, timeoutMs: 60_000 }),
-      console: async () => readFileSync(join(run, "console.log"), "utf8").replaceAll("\r", ""),
+      dial: () => dialGuest(join(run, "guest.sock"), { hostname: workspace, timeoutMs: 60_000 }).catch(tell),
+      console: async () => read(console),
     };
   };
   return {
